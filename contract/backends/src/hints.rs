@@ -1,0 +1,79 @@
+//! Hints: wake-ups that carry a key and never a fact. Each may come late, twice, out of order or not at
+//! all; the resync finds what no hint announced.
+
+use async_trait::async_trait;
+use contract::JobId;
+use futures_channel::mpsc;
+
+/// A wake-up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hint {
+    /// Look at this job.
+    Job(JobId),
+    /// Hints may have been lost: compare everything.
+    Resync,
+}
+
+/// Why hints could not be read. The reader slows down and asks again.
+#[derive(Debug, thiserror::Error)]
+pub enum HintsError {
+    /// The source is not reachable now.
+    #[error("hints are not reachable: {0}")]
+    Unavailable(String),
+    /// The source has ended for good; no more hints will come.
+    #[error("the source of hints has ended")]
+    Ended,
+}
+
+/// A source of hints.
+#[async_trait]
+pub trait Hints: Send {
+    /// Waits for at least one hint and returns all that are there.
+    ///
+    /// # Errors
+    /// [`HintsError`]; only `Ended` is final.
+    async fn next(&mut self) -> Result<Vec<Hint>, HintsError>;
+}
+
+/// Sends hints within the process. Cheap to clone; sending never blocks.
+#[derive(Debug, Clone)]
+pub struct HintSender(mpsc::UnboundedSender<Hint>);
+
+impl HintSender {
+    /// Sends; a receiver that has gone away is not an error, since a hint may always be lost.
+    pub fn send(&self, hint: Hint) {
+        let _ = self.0.unbounded_send(hint);
+    }
+}
+
+/// Hints within the process.
+#[derive(Debug)]
+pub struct ChannelHints(mpsc::UnboundedReceiver<Hint>);
+
+impl ChannelHints {
+    /// A sender and its receiver. The queue is unbounded but holds keys only; the receiver drains it into a
+    /// set.
+    #[must_use]
+    pub fn new() -> (HintSender, Self) {
+        let (sender, receiver) = mpsc::unbounded();
+        (HintSender(sender), Self(receiver))
+    }
+}
+
+/// The most hints handed over at once.
+const BATCH: usize = 1024;
+
+#[async_trait]
+impl Hints for ChannelHints {
+    async fn next(&mut self) -> Result<Vec<Hint>, HintsError> {
+        let first = self.0.recv().await.map_err(|_| HintsError::Ended)?;
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            match self.0.try_recv() {
+                Ok(hint) => batch.push(hint),
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+}

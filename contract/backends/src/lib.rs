@@ -1,0 +1,23 @@
+//! Ports and the stores behind them.
+//!
+//! A port is a noun ([`Records`], [`Artifacts`], [`Hints`], [`Lease`], [`Clock`]); an implementation is a
+//! prefix and the noun (`SqliteRecords`, `DirArtifacts`). Ports are asynchronous without naming a runtime,
+//! so a worker drives them with a minimal `block_on` and the orchestrator with tokio.
+//!
+//! [`Records`] is a handle that carries a role: it has the writes of the sections that the role owns
+//! (`contract::own`) and no others.
+
+pub mod artifacts;
+pub mod clock;
+pub mod hints;
+pub mod lease;
+pub mod records;
+
+pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
+pub use clock::{Clock, SystemClock};
+pub use hints::{ChannelHints, Hint, HintSender, Hints, HintsError};
+pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
+pub use records::{
+    CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
+    Retry, Revision, StartAnswer, WriteAnswer,
+};

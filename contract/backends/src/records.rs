@@ -1,0 +1,485 @@
+//! Records: jobs and attempts.
+//!
+//! Every write names its own section only, is conditional, and (except creation) requires the item to
+//! exist. A write answers with what became of it; an error says whether it may have happened.
+
+use async_trait::async_trait;
+use contract::own::{Api, Owns, Reconciler, Role, Worker, section};
+use contract::{
+    Attempt, Claim, Closing, Control, Created, Desired, Gate, Job, JobId, LaunchToken, LeaveReason, Raw,
+    Report, TaskId, Timestamp,
+};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Try again at once; the cause has passed.
+    Now,
+    /// Try again after a pause; nothing was written.
+    Later,
+    /// Trying again cannot help.
+    Never,
+    /// It may have happened. Read again before doing anything else.
+    Uncertain,
+}
+
+/// Why records could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordsError {
+    /// The store is busy; nothing was written.
+    #[error("the record store is busy: {0}")]
+    Busy(String),
+    /// The store is not reachable or cannot write (full disk, read-only); nothing was written.
+    #[error("the record store is not available: {0}")]
+    Unavailable(String),
+    /// No answer came; the write may have happened.
+    #[error("no answer from the record store: {0}")]
+    Uncertain(String),
+    /// The store refused the value (a constraint); the message is the store's own.
+    #[error("the record store refused the write: {0}")]
+    Refused(String),
+    /// The store is not one that this program can use (newer schema, no database).
+    #[error("the record store cannot be used: {0}")]
+    Unusable(String),
+}
+
+impl RecordsError {
+    /// What to do about it.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Busy(_) | Self::Unavailable(_) => Retry::Later,
+            Self::Uncertain(_) => Retry::Uncertain,
+            Self::Refused(_) | Self::Unusable(_) => Retry::Never,
+        }
+    }
+}
+
+/// A number that differs whenever a job (or one of its attempts) was changed by anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);
+
+/// A job with all of its attempts, each read consistently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The job.
+    pub job: Job,
+    /// In the order of their numbers; every attempt that exists.
+    pub attempts: Vec<Attempt>,
+}
+
+/// A job to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// Its key.
+    pub job_id: JobId,
+    /// Who and when.
+    pub created: Created,
+    /// What is wanted.
+    pub desired: Desired,
+}
+
+/// The answer to a creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateAnswer {
+    /// The job is stored.
+    Created,
+    /// The key exists; here is what it holds.
+    Exists(Box<Job>),
+}
+
+/// The answer to a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteAnswer {
+    /// Stored (by this call, or by an earlier one with the same write id).
+    Written,
+    /// The record is not what the condition says; read it again.
+    Conflict,
+    /// There is no such record.
+    NotFound,
+}
+
+/// The answer to a worker that wants to pass the gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartAnswer {
+    /// The gate is this task's; here is what to execute.
+    Started(Box<Raw<Claim>>),
+    /// Another task passed, or the attempt was sealed or ended: end without executing.
+    Lost(Raw<Gate>),
+    /// There is no such attempt.
+    NotFound,
+}
+
+/// The answer to a write that depends on the gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GateAnswer {
+    /// Stored.
+    Written,
+    /// The gate is not (or no longer) as needed; here is what it holds.
+    Refused(Option<Raw<Gate>>),
+    /// There is no such attempt.
+    NotFound,
+}
+
+/// Which jobs to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// At most this many; a page may be shorter although more follow.
+    pub limit: usize,
+    /// Where the last page ended; opaque.
+    pub cursor: Option<String>,
+}
+
+/// One listed job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The job.
+    pub job: Job,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The jobs.
+    pub jobs: Vec<Listed>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// What a store of records implements. Everybody else uses [`Records`].
+#[async_trait]
+pub trait RecordsBackend: Send + Sync + 'static {
+    /// One job.
+    async fn job(&self, job_id: &JobId) -> Result<Option<Job>, RecordsError>;
+
+    /// A job with all its attempts; reads that are not older than the call.
+    async fn load(&self, job_id: &JobId) -> Result<Option<Loaded>, RecordsError>;
+
+    /// Keys and revisions of all jobs whose `active` mark is set. Costs as much as there are active jobs.
+    async fn list_active(&self) -> Result<Vec<(JobId, Revision)>, RecordsError>;
+
+    /// Finished jobs whose `control.expires_at` is not after `now`, at most `limit`.
+    async fn list_expired(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, RecordsError>;
+
+    /// A page of jobs, newest first.
+    async fn list(&self, query: &ListQuery) -> Result<Page, RecordsError>;
+
+    /// Stores a new job with its `active` mark. A creation with the same `created.write` is the same one.
+    async fn create(&self, new: &NewJob) -> Result<CreateAnswer, RecordsError>;
+
+    /// Replaces `desired` while it is `expected`, and sets the `active` mark. Equal to the stored value
+    /// already: `Written`.
+    async fn write_desired(
+        &self,
+        job_id: &JobId,
+        expected: &Raw<Desired>,
+        desired: &Raw<Desired>,
+    ) -> Result<WriteAnswer, RecordsError>;
+
+    /// Replaces `control` and `status` while `control` is `expected` and `desired` is `seen`; clears the
+    /// `active` mark when `settled`.
+    async fn write_control(
+        &self,
+        job_id: &JobId,
+        expected: Option<&Raw<Control>>,
+        seen: &Raw<Desired>,
+        control: &Control,
+        settled: bool,
+    ) -> Result<WriteAnswer, RecordsError>;
+
+    /// Deletes the job and its attempts while `desired` is `seen` and `control` is `expected`.
+    async fn delete(
+        &self,
+        job_id: &JobId,
+        expected: &Raw<Control>,
+        seen: &Raw<Desired>,
+    ) -> Result<WriteAnswer, RecordsError>;
+
+    /// Stores a draft: an attempt that nobody runs until a claim names it. The job must exist.
+    async fn draft(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        claim: &Claim,
+    ) -> Result<WriteAnswer, RecordsError>;
+
+    /// A draft and then the claim that names it, in this order. A store that can do both in one
+    /// transaction does; a conflict of the claim may or may not leave the draft behind.
+    async fn claim(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        claim: &Claim,
+        expected: Option<&Raw<Control>>,
+        seen: &Raw<Desired>,
+        control: &Control,
+    ) -> Result<WriteAnswer, RecordsError> {
+        match self.draft(job_id, token, claim).await? {
+            WriteAnswer::Written => self.write_control(job_id, expected, seen, control, false).await,
+            other => Ok(other),
+        }
+    }
+
+    /// Seals the gate while it is absent or started; the seal keeps the task that had started. Sealed
+    /// already (for whatever reason): `Written`. Finished: `Refused`.
+    async fn seal(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        why: LeaveReason,
+    ) -> Result<GateAnswer, RecordsError>;
+
+    /// Writes the end of the attempt, once; closed already: `Written`, whatever it says.
+    async fn close(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        closing: &Closing,
+    ) -> Result<WriteAnswer, RecordsError>;
+
+    /// Passes the gate: absent → started(`task`), and stores the first report. Started by the same task
+    /// already: `Started` again.
+    async fn start(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        report: &Report,
+    ) -> Result<StartAnswer, RecordsError>;
+
+    /// Replaces the report while the gate is started(`task`).
+    async fn heartbeat(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        report: &Report,
+    ) -> Result<GateAnswer, RecordsError>;
+
+    /// Stores the outcome and moves the gate: started(`task`) → finished(`task`), in one write. Finished by
+    /// the same task already: `Written`.
+    async fn finish(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        report: &Report,
+    ) -> Result<GateAnswer, RecordsError>;
+}
+
+/// The records as role `R` sees them: all reads, and the writes of the sections that `R` owns.
+///
+/// ```compile_fail
+/// # async fn f(records: backends::Records<contract::own::Worker>) {
+/// // A worker cannot cancel, decide or close.
+/// records.close(todo!(), todo!(), todo!()).await;
+/// # }
+/// ```
+pub struct Records<R: Role> {
+    backend: Arc<dyn RecordsBackend>,
+    role: PhantomData<fn() -> R>,
+}
+
+impl<R: Role> Clone for Records<R> {
+    fn clone(&self) -> Self {
+        Self::new(self.backend.clone())
+    }
+}
+
+impl<R: Role> std::fmt::Debug for Records<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Records<{}>", R::NAME)
+    }
+}
+
+type Answer<T> = Result<T, RecordsError>;
+
+impl<R: Role> Records<R> {
+    /// A handle on `backend` for role `R`.
+    #[must_use]
+    pub fn new(backend: Arc<dyn RecordsBackend>) -> Self {
+        Self { backend, role: PhantomData }
+    }
+
+    /// See [`RecordsBackend::job`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn job(&self, job_id: &JobId) -> Answer<Option<Job>> {
+        self.backend.job(job_id).await
+    }
+
+    /// See [`RecordsBackend::load`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn load(&self, job_id: &JobId) -> Answer<Option<Loaded>> {
+        self.backend.load(job_id).await
+    }
+
+    /// See [`RecordsBackend::list`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn list(&self, query: &ListQuery) -> Answer<Page> {
+        self.backend.list(query).await
+    }
+}
+
+impl<R: Owns<section::Created>> Records<R> {
+    /// See [`RecordsBackend::create`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn create(&self, new: &NewJob) -> Answer<CreateAnswer> {
+        self.backend.create(new).await
+    }
+}
+
+impl<R: Owns<section::Desired>> Records<R> {
+    /// See [`RecordsBackend::write_desired`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn write_desired(
+        &self,
+        job_id: &JobId,
+        expected: &Raw<Desired>,
+        desired: &Raw<Desired>,
+    ) -> Answer<WriteAnswer> {
+        self.backend.write_desired(job_id, expected, desired).await
+    }
+}
+
+impl<R: Owns<section::Control> + Owns<section::Claim> + Owns<section::GateSeal> + Owns<section::Closing>>
+    Records<R>
+{
+    /// See [`RecordsBackend::list_active`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn list_active(&self) -> Answer<Vec<(JobId, Revision)>> {
+        self.backend.list_active().await
+    }
+
+    /// See [`RecordsBackend::list_expired`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn list_expired(&self, now: Timestamp, limit: usize) -> Answer<Vec<JobId>> {
+        self.backend.list_expired(now, limit).await
+    }
+
+    /// See [`RecordsBackend::write_control`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn write_control(
+        &self,
+        job_id: &JobId,
+        expected: Option<&Raw<Control>>,
+        seen: &Raw<Desired>,
+        control: &Control,
+        settled: bool,
+    ) -> Answer<WriteAnswer> {
+        self.backend.write_control(job_id, expected, seen, control, settled).await
+    }
+
+    /// See [`RecordsBackend::delete`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn delete(
+        &self,
+        job_id: &JobId,
+        expected: &Raw<Control>,
+        seen: &Raw<Desired>,
+    ) -> Answer<WriteAnswer> {
+        self.backend.delete(job_id, expected, seen).await
+    }
+
+    /// See [`RecordsBackend::claim`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn claim(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        claim: &Claim,
+        expected: Option<&Raw<Control>>,
+        seen: &Raw<Desired>,
+        control: &Control,
+    ) -> Answer<WriteAnswer> {
+        self.backend.claim(job_id, token, claim, expected, seen, control).await
+    }
+
+    /// See [`RecordsBackend::seal`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn seal(&self, job_id: &JobId, token: &LaunchToken, why: LeaveReason) -> Answer<GateAnswer> {
+        self.backend.seal(job_id, token, why).await
+    }
+
+    /// See [`RecordsBackend::close`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn close(&self, job_id: &JobId, token: &LaunchToken, closing: &Closing) -> Answer<WriteAnswer> {
+        self.backend.close(job_id, token, closing).await
+    }
+}
+
+impl<R: Owns<section::GatePass> + Owns<section::Report>> Records<R> {
+    /// See [`RecordsBackend::start`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn start(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        report: &Report,
+    ) -> Answer<StartAnswer> {
+        self.backend.start(job_id, token, task, report).await
+    }
+
+    /// See [`RecordsBackend::heartbeat`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn heartbeat(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        report: &Report,
+    ) -> Answer<GateAnswer> {
+        self.backend.heartbeat(job_id, token, task, report).await
+    }
+
+    /// See [`RecordsBackend::finish`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn finish(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        report: &Report,
+    ) -> Answer<GateAnswer> {
+        self.backend.finish(job_id, token, task, report).await
+    }
+}
+
+/// The API's handle.
+pub type ApiRecords = Records<Api>;
+/// The reconciler's handle.
+pub type ReconcilerRecords = Records<Reconciler>;
+/// A worker's handle.
+pub type WorkerRecords = Records<Worker>;

@@ -1,0 +1,298 @@
+//! Reading what people wrote: every error of a text is collected, and each names the field, the value and
+//! what is allowed. An unknown field is an error with a suggestion, never dropped.
+
+use crate::json::{JsonText, cut};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// One thing that is wrong with a text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) to the place, relative to the body; empty for the whole.
+    pub pointer: String,
+    /// The offending value as JSON, cut to 120 characters.
+    pub value: String,
+    /// What is allowed, or what is wrong, as a phrase.
+    pub message: String,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
+        if self.value.is_empty() {
+            write!(f, "{place}: {}", self.message)
+        } else {
+            write!(f, "{place}: {} is not allowed: {}", self.value, self.message)
+        }
+    }
+}
+
+/// Everything that is wrong with a text; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct Invalid {
+    /// The errors in the order of the fields.
+    pub errors: Vec<FieldError>,
+}
+
+impl Invalid {
+    /// A single error.
+    #[must_use]
+    pub fn one(pointer: impl Into<String>, value: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            errors: vec![FieldError {
+                pointer: pointer.into(),
+                value: value.into(),
+                message: message.into(),
+            }],
+        }
+    }
+
+    fn text(&self) -> String {
+        self.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Reads the fields of one JSON object. Take each known field once, then call [`Fields::finish`], which
+/// reports those that nobody took.
+pub struct Fields<'a> {
+    at: String,
+    members: BTreeMap<String, JsonText>,
+    known: Vec<&'static str>,
+    errors: &'a mut Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Starts reading `text` as an object that stands at pointer `at`. A text that is no object is
+    /// reported, and then every field looks absent.
+    pub fn of(text: &str, at: impl Into<String>, errors: &'a mut Vec<FieldError>) -> Self {
+        let at = at.into();
+        let members = match serde_json::from_str::<BTreeMap<String, JsonText>>(text) {
+            Ok(members) => members,
+            Err(e) => {
+                let message = match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+                    Ok(_) => "an object is needed here".to_owned(),
+                    Err(_) => format!("not valid JSON: {e}"),
+                };
+                errors.push(FieldError { pointer: at.clone(), value: cut(text), message });
+                BTreeMap::new()
+            }
+        };
+        Self { at, members, known: Vec::new(), errors }
+    }
+
+    /// Starts reading an element that [`Fields::list`] returned.
+    pub fn nested<'b>(&'b mut self, text: &JsonText, at: impl Into<String>) -> Fields<'b> {
+        Fields::of(text.as_str(), at, self.errors)
+    }
+
+    /// Whether an error at field `name` was recorded already.
+    #[must_use]
+    pub fn has_error(&self, name: &str) -> bool {
+        let pointer = format!("{}/{name}", self.at);
+        self.errors.iter().any(|e| e.pointer == pointer)
+    }
+
+    /// Records an error at field `name`.
+    pub fn error(&mut self, name: &str, value: &str, message: impl Into<String>) {
+        let pointer = format!("{}/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
+        self.errors.push(FieldError { pointer, value: cut(value), message: message.into() });
+    }
+
+    /// The raw text of a field; `null` counts as absent.
+    pub fn raw(&mut self, name: &'static str) -> Option<JsonText> {
+        self.known.push(name);
+        self.members.remove(name).filter(|text| text.as_str() != "null")
+    }
+
+    /// The raw text of a field whose `null` is a value like any other.
+    pub fn raw_with_null(&mut self, name: &'static str) -> Option<JsonText> {
+        self.known.push(name);
+        self.members.remove(name)
+    }
+
+    fn value(&mut self, name: &'static str) -> Option<(Value, JsonText)> {
+        let text = self.raw(name)?;
+        match serde_json::from_str(text.as_str()) {
+            Ok(value) => Some((value, text)),
+            Err(e) => {
+                self.error(name, text.as_str(), e.to_string());
+                None
+            }
+        }
+    }
+
+    /// A whole number within `allowed`.
+    pub fn integer(&mut self, name: &'static str, allowed: RangeInclusive<i64>) -> Option<i64> {
+        let (value, text) = self.value(name)?;
+        match value.as_i64() {
+            Some(n) if allowed.contains(&n) => Some(n),
+            _ => {
+                let message = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+                self.error(name, text.as_str(), message);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        let (value, text) = self.value(name)?;
+        let found = value.as_bool();
+        if found.is_none() {
+            self.error(name, text.as_str(), "true or false");
+        }
+        found
+    }
+
+    /// A decimal number from 0 to `most`, in millionths.
+    pub fn micros(&mut self, name: &'static str, most: u32) -> Option<u64> {
+        let (value, text) = self.value(name)?;
+        match value.as_f64() {
+            Some(n) if n > 0.0 && n <= f64::from(most) => Some((n * 1e6).round() as u64),
+            _ => {
+                self.error(name, text.as_str(), format!("a number greater than 0 and at most {most}"));
+                None
+            }
+        }
+    }
+
+    /// A string that `check` accepts; `check` answers with what is allowed otherwise.
+    pub fn string(
+        &mut self,
+        name: &'static str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<String> {
+        let (value, text) = self.value(name)?;
+        let Value::String(found) = value else {
+            self.error(name, text.as_str(), "a string");
+            return None;
+        };
+        match check(&found) {
+            Ok(()) => Some(found),
+            Err(allowed) => {
+                self.error(name, text.as_str(), allowed);
+                None
+            }
+        }
+    }
+
+    /// One of a closed set of words.
+    pub fn word<T: std::str::FromStr<Err = String>>(&mut self, name: &'static str) -> Option<T> {
+        let (value, text) = self.value(name)?;
+        match value.as_str().unwrap_or_default().parse() {
+            Ok(word) => Some(word),
+            Err(message) => {
+                self.error(name, text.as_str(), message.split_once(" is ").map_or(message.as_str(), |m| m.1));
+                None
+            }
+        }
+    }
+
+    /// A map of strings whose entries `check` accepts.
+    pub fn strings(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        check: impl Fn(&str, &str) -> Result<(), String>,
+    ) -> Option<BTreeMap<String, String>> {
+        let text = self.raw(name)?;
+        let Ok(map) = serde_json::from_str::<BTreeMap<String, String>>(text.as_str()) else {
+            self.error(name, text.as_str(), "an object whose values are strings");
+            return None;
+        };
+        if map.len() > most {
+            self.error(name, "", format!("{} entries; at most {most} are allowed", map.len()));
+        }
+        for (key, value) in &map {
+            if let Err(message) = check(key, value) {
+                let place = format!("{name}/{}", key.replace('~', "~0").replace('/', "~1"));
+                let pointer = format!("{}/{place}", self.at);
+                self.errors.push(FieldError { pointer, value: cut(&format!("{value:?}")), message });
+            }
+        }
+        Some(map)
+    }
+
+    /// The elements of an array, each as text with its pointer; at most `most`.
+    pub fn list(&mut self, name: &'static str, most: usize) -> Option<Vec<(String, JsonText)>> {
+        let text = self.raw(name)?;
+        let Ok(items) = serde_json::from_str::<Vec<JsonText>>(text.as_str()) else {
+            self.error(name, text.as_str(), "an array");
+            return None;
+        };
+        if items.len() > most {
+            self.error(name, "", format!("{} entries; at most {most} are allowed", items.len()));
+        }
+        let at = &self.at;
+        Some(items.into_iter().enumerate().map(|(i, item)| (format!("{at}/{name}/{i}"), item)).collect())
+    }
+
+    /// A list of whole numbers within `allowed`; empty when absent.
+    pub fn integers(&mut self, name: &'static str, allowed: RangeInclusive<i32>) -> BTreeSet<i32> {
+        let Some(text) = self.raw(name) else { return BTreeSet::new() };
+        match serde_json::from_str::<BTreeSet<i32>>(text.as_str()) {
+            Ok(found) if found.iter().all(|n| allowed.contains(n)) => found,
+            _ => {
+                let message = format!("whole numbers from {} to {}", allowed.start(), allowed.end());
+                self.error(name, text.as_str(), message);
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// A list of words; empty when absent.
+    pub fn words<T: std::str::FromStr + Ord>(&mut self, name: &'static str) -> BTreeSet<T>
+    where
+        T::Err: fmt::Display,
+    {
+        let Some(text) = self.raw(name) else { return BTreeSet::new() };
+        let Ok(found) = serde_json::from_str::<Vec<String>>(text.as_str()) else {
+            self.error(name, text.as_str(), "an array of strings");
+            return BTreeSet::new();
+        };
+        let mut words = BTreeSet::new();
+        for word in found {
+            match word.parse::<T>() {
+                Ok(word) => drop(words.insert(word)),
+                Err(e) => self.error(name, &format!("{word:?}"), format!("{e}")),
+            }
+        }
+        words
+    }
+
+    /// Reads a nested object with `read`.
+    pub fn object<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+        let text = self.raw(name)?;
+        let mut inner = Fields::of(text.as_str(), format!("{}/{name}", self.at), self.errors);
+        let found = read(&mut inner);
+        inner.finish();
+        Some(found)
+    }
+
+    /// Reports fields that are not known, each with the known name it looks like.
+    pub fn finish(mut self) {
+        for (name, text) in std::mem::take(&mut self.members) {
+            let message = unknown(&name, self.known.iter().copied());
+            self.error(&name, "", message);
+            drop(text);
+        }
+    }
+}
+
+/// The message for an unknown name, with a suggestion when one is near.
+#[must_use]
+pub fn unknown<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+    let near = known
+        .clone()
+        .map(|k| (strsim::jaro_winkler(name, k), k))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((_, k)) => format!("{name:?} is not known; did you mean {k:?}?"),
+        None => format!("{name:?} is not known; known are {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}

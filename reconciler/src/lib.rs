@@ -1,0 +1,2 @@
+//! The reconciler.
+pub mod tasks;

@@ -1,0 +1,103 @@
+//! Tasks: what executes attempts. The port, and its implementations.
+
+// process.rs
+
+use async_trait::async_trait;
+use contract::{Desired, Evidence, JobId, LaunchRequest, LaunchToken, Refusal, Supports, TaskId};
+use std::time::Duration;
+
+/// Something that was asked of the outside: known, or not known now. A failed or partial listing is
+/// `Unknown`, and unknown is never taken for absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed<T> {
+    /// The answer is complete.
+    Known(T),
+    /// No answer, or not a complete one; the reason, for logs.
+    Unknown(String),
+}
+
+/// What a task is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// Worker or agent may be alive.
+    Alive,
+    /// Worker **and** agent are gone for certain.
+    Stopped(Box<Evidence>),
+}
+
+/// A task that the runtime knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskView {
+    /// The runtime's name for it.
+    pub task: TaskId,
+    /// The attempt that it was launched for.
+    pub token: LaunchToken,
+    /// The job that it was launched for.
+    pub job_id: JobId,
+    /// What it is doing.
+    pub state: TaskState,
+    /// How long ago it was launched, as far as known; the orphan sweep leaves young tasks alone.
+    pub age: Duration,
+}
+
+/// A launch, taken from a stored claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// For which job.
+    pub job_id: JobId,
+    /// For which attempt; also the idempotency token of the call.
+    pub token: LaunchToken,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// The stored request, byte for byte.
+    pub request: LaunchRequest,
+}
+
+/// The answer to a launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaunchAnswer {
+    /// A task exists for this token (by this call or an earlier one).
+    Launched(TaskId),
+    /// Certainly no task exists for this token.
+    Refused(Refusal),
+    /// Nobody knows; call again with the same token.
+    Uncertain(String),
+}
+
+/// A task runtime.
+#[async_trait]
+pub trait Tasks: Send + Sync + 'static {
+    /// What it can honour.
+    fn supports(&self) -> Supports;
+
+    /// The complete launch request for a job, to be stored in the claim.
+    fn request(&self, desired: &Desired) -> LaunchRequest;
+
+    /// Launches, idempotent by token.
+    async fn launch(&self, launch: &Launch) -> LaunchAnswer;
+
+    /// The task of one attempt. `Known(None)`: the runtime knows of no task for this token *now*; whether
+    /// that proves anything is for [`Tasks::absence_is_proof`] to say.
+    async fn observe(&self, job_id: &JobId, token: &LaunchToken) -> Observed<Option<TaskView>>;
+
+    /// Whether `Known(None)` proves that no task exists. False where listings lag: absence must then be
+    /// seen twice, [`ABSENCE_GRACE`] apart and that long after the last launch call.
+    fn absence_is_proof(&self) -> bool;
+
+    /// Every task with our mark.
+    async fn list(&self) -> Observed<Vec<TaskView>>;
+
+    /// Asks the task to stop; `grace` after the first call it is killed. Idempotent, and "already gone" is
+    /// a success. Returns before the task is gone: observe it. Calling again escalates when due.
+    ///
+    /// # Errors
+    /// The runtime's words; call again.
+    async fn stop(&self, task: &TaskId, grace: Duration) -> Result<(), String>;
+
+    /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
+    async fn forget(&self, token: &LaunchToken);
+}
+
+/// How long absence must last, and how long after the last launch call, where listings lag. AWS advises to
+/// poll DescribeTasks after RunTask because ECS is eventually consistent (RunTask, API reference).
+pub const ABSENCE_GRACE: Duration = Duration::from_secs(60);
