@@ -283,16 +283,20 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The known name that `name` is most likely a slip of, if one is near.
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    known
+        .map(|k| (strsim::jaro_winkler(name, k), k))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
 /// The message for an unknown name, with a suggestion when one is near.
 #[must_use]
 pub fn unknown<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
-    let near = known
-        .clone()
-        .map(|k| (strsim::jaro_winkler(name, k), k))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match near {
-        Some((_, k)) => format!("{name:?} is not known; did you mean {k:?}?"),
+    match nearest(name, known.clone()) {
+        Some(k) => format!("{name:?} is not known; did you mean {k:?}?"),
         None => format!("{name:?} is not known; known are {}", known.collect::<Vec<_>>().join(", ")),
     }
 }

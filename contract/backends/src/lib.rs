@@ -9,15 +9,19 @@
 
 pub mod artifacts;
 pub mod clock;
+pub mod durability;
 pub mod hints;
 pub mod lease;
 pub mod records;
+pub mod settings;
 
 pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 pub use clock::{Clock, SystemClock};
+pub use durability::Durability;
 pub use hints::{ChannelHints, Hint, HintSender, Hints, HintsError};
 pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
 pub use records::{
     CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
     Retry, Revision, StartAnswer, WriteAnswer,
 };
+pub use settings::{Layers, Settings};

@@ -1,0 +1,404 @@
+//! Settings: the `AGENT_RUNNER_*` variables, parsed into types before anything starts.
+//!
+//! A value comes from a flag, the environment, the `.env` file of the working directory or the default, in
+//! this order ([`Layers`]). A store is chosen by a URL-shaped value of its own variable and never because
+//! some other variable happens to be set. Every bad value is reported together with all others.
+//!
+//! An empty value counts as not set, because `${VARIABLE:-}` in a compose file makes one.
+
+mod dot_env;
+mod layers;
+mod table;
+
+pub use dot_env::DotEnvError;
+pub use layers::{Effective, Layers, Source};
+pub use table::{SET_BY_THE_WORKER, Setting, TABLE, dot_env_example, markdown};
+
+use crate::durability::Durability;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where records are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordsAt {
+    /// One SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// What executes attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TasksBy {
+    /// Child processes of this machine.
+    Process,
+}
+
+/// Where artifacts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactsAt {
+    /// A folder.
+    Dir(PathBuf),
+}
+
+/// Where wake-ups come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HintsFrom {
+    /// Whatever the store of records has: SQLite's change feed.
+    Auto,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line of text for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+/// The job-types file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobTypesAt {
+    /// None: only the built-in job types exist.
+    BuiltIn,
+    /// This file.
+    File(PathBuf),
+}
+
+/// Every setting of a part that stays up; a client needs none of them but the URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `AGENT_RUNNER_RECORDS`
+    pub records: RecordsAt,
+    /// `AGENT_RUNNER_TASKS`
+    pub tasks: TasksBy,
+    /// `AGENT_RUNNER_ARTIFACTS`
+    pub artifacts: ArtifactsAt,
+    /// `AGENT_RUNNER_HINTS`
+    pub hints: HintsFrom,
+    /// `AGENT_RUNNER_LISTEN`
+    pub listen: SocketAddr,
+    /// `AGENT_RUNNER_METRICS_LISTEN`
+    pub metrics_listen: SocketAddr,
+    /// `AGENT_RUNNER_MAX_CONCURRENT_TASKS`
+    pub max_concurrent_tasks: NonZeroU32,
+    /// `AGENT_RUNNER_JOB_TYPES`
+    pub job_types: JobTypesAt,
+    /// `AGENT_RUNNER_DURABILITY`
+    pub durability: Durability,
+    /// `AGENT_RUNNER_TASKS_DIR`
+    pub tasks_dir: PathBuf,
+    /// `AGENT_RUNNER_LOG`: directives in the syntax of `tracing_subscriber::filter::Targets`.
+    pub log: String,
+    /// `AGENT_RUNNER_LOG_FORMAT`
+    pub log_format: LogFormat,
+    /// `AGENT_RUNNER_RESYNC_SECONDS`
+    pub resync: Duration,
+}
+
+/// What defaults depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Usable processor cores.
+    pub cores: u32,
+    /// Whether a file exists.
+    pub is_file: fn(&Path) -> bool,
+}
+
+impl Machine {
+    /// The machine that this process runs on.
+    #[must_use]
+    pub fn this() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        Self { cores, is_file: Path::is_file }
+    }
+}
+
+/// One bad value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSetting {
+    /// The variable.
+    pub name: &'static str,
+    /// Its value, without a password.
+    pub value: String,
+    /// What is allowed, or what is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}: {}", self.name, self.value, self.message)
+    }
+}
+
+/// Every bad value; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct BadSettings {
+    /// In the order of [`TABLE`].
+    pub errors: Vec<BadSetting>,
+}
+
+impl BadSettings {
+    fn text(&self) -> String {
+        self.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Settings {
+    /// Reads every setting from `get`, which answers with the value of a variable.
+    ///
+    /// # Errors
+    /// Every bad value.
+    pub fn read(get: impl Fn(&str) -> Option<String>, machine: Machine) -> Result<Self, BadSettings> {
+        let mut r = Reader { get, errors: Vec::new() };
+        let settings = Self {
+            records: r.value("AGENT_RUNNER_RECORDS", records),
+            tasks: r.value("AGENT_RUNNER_TASKS", tasks),
+            artifacts: r.value("AGENT_RUNNER_ARTIFACTS", artifacts),
+            hints: r.value("AGENT_RUNNER_HINTS", hints),
+            listen: r.value("AGENT_RUNNER_LISTEN", address),
+            metrics_listen: r.value("AGENT_RUNNER_METRICS_LISTEN", address),
+            max_concurrent_tasks: r
+                .given("AGENT_RUNNER_MAX_CONCURRENT_TASKS", concurrency)
+                .or(NonZeroU32::new(machine.cores.saturating_mul(2)))
+                .unwrap_or(NonZeroU32::MIN),
+            job_types: r
+                .given("AGENT_RUNNER_JOB_TYPES", |text| job_types(text, machine))
+                .unwrap_or_else(|| default_job_types(machine)),
+            durability: r.value("AGENT_RUNNER_DURABILITY", |text| {
+                text.parse().map_err(|_| "process or power".to_owned())
+            }),
+            tasks_dir: r.value("AGENT_RUNNER_TASKS_DIR", |text| Ok(PathBuf::from(text))),
+            log: r.value("AGENT_RUNNER_LOG", log_filter),
+            log_format: r.value("AGENT_RUNNER_LOG_FORMAT", log_format),
+            resync: r.value("AGENT_RUNNER_RESYNC_SECONDS", resync),
+        };
+        if r.errors.is_empty() { Ok(settings) } else { Err(BadSettings { errors: r.errors }) }
+    }
+}
+
+struct Reader<G> {
+    get: G,
+    errors: Vec<BadSetting>,
+}
+
+impl<G: Fn(&str) -> Option<String>> Reader<G> {
+    /// The parsed value if one is set and good.
+    fn given<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let text = (self.get)(name).filter(|text| !text.is_empty())?;
+        parse(&text)
+            .map_err(|message| self.errors.push(BadSetting { name, value: without_password(&text), message }))
+            .ok()
+    }
+
+    /// The parsed value, or the parsed default of the table.
+    fn value<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.given(name, &parse)
+            .unwrap_or_else(|| parse(table::default_of(name)).expect("the defaults of the table are good"))
+    }
+}
+
+/// `scheme://user:password@host` without what stands between the scheme and the host.
+fn without_password(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(start), Some(end)) if end > start => format!("{}://…{}", &text[..start], &text[end..]),
+        _ => text.to_owned(),
+    }
+}
+
+/// A path behind `scheme:`. Two slashes would be read as a relative path by some programs and as an
+/// absolute one by others, so they are refused; three mean an absolute path everywhere.
+fn path_behind(text: &str, scheme: &str, example: &str) -> Option<Result<PathBuf, String>> {
+    let path = text.strip_prefix(scheme)?;
+    let unclear = path.starts_with("//") && !path.starts_with("///");
+    Some(if path.is_empty() || path.ends_with(":memory:") || unclear {
+        Err(format!("a path must follow {scheme:?}, as in {example}"))
+    } else {
+        Ok(PathBuf::from(path))
+    })
+}
+
+/// A backend that the design knows and this build does not have.
+fn not_built(text: &str, others: &[(&str, &str)], here: &str) -> String {
+    match others.iter().find(|(start, _)| text.starts_with(start)) {
+        Some((_, backend)) => format!("this binary was built without {backend}; it has {here}"),
+        None => format!("this binary knows {here}"),
+    }
+}
+
+fn records(text: &str) -> Result<RecordsAt, String> {
+    let others = [("redis://", "redis"), ("rediss://", "redis"), ("dynamodb:", "aws")];
+    path_behind(text, "sqlite:", "sqlite:data/agent-runner.db")
+        .unwrap_or_else(|| Err(not_built(text, &others, "sqlite:<path>")))
+        .map(RecordsAt::Sqlite)
+}
+
+fn artifacts(text: &str) -> Result<ArtifactsAt, String> {
+    path_behind(text, "file:", "file:data/artifacts")
+        .unwrap_or_else(|| Err(not_built(text, &[("s3://", "aws")], "file:<folder>")))
+        .map(ArtifactsAt::Dir)
+}
+
+fn tasks(text: &str) -> Result<TasksBy, String> {
+    match text {
+        "process" => Ok(TasksBy::Process),
+        _ => Err(not_built(text, &[("pool", "the worker pool"), ("ecs:", "aws")], "process")),
+    }
+}
+
+fn hints(text: &str) -> Result<HintsFrom, String> {
+    match text {
+        "auto" => Ok(HintsFrom::Auto),
+        _ => Err(not_built(text, &[("sqs:", "aws")], "auto")),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| "an IP address and a port, as in 127.0.0.1:8000 or [::1]:8000".to_owned())
+}
+
+fn concurrency(text: &str) -> Result<NonZeroU32, String> {
+    let allowed = 1..=MOST_TASKS;
+    text.parse::<NonZeroU32>()
+        .ok()
+        .filter(|n| allowed.contains(&n.get()))
+        .ok_or_else(|| format!("a whole number from 1 to {MOST_TASKS}"))
+}
+
+fn job_types(text: &str, machine: Machine) -> Result<JobTypesAt, String> {
+    let path = PathBuf::from(text);
+    if (machine.is_file)(&path) {
+        Ok(JobTypesAt::File(path))
+    } else {
+        Err("there is no such file; write one, or leave the variable unset to have the built-in echo only"
+            .into())
+    }
+}
+
+fn default_job_types(machine: Machine) -> JobTypesAt {
+    let path = PathBuf::from(table::default_of("AGENT_RUNNER_JOB_TYPES"));
+    if (machine.is_file)(&path) { JobTypesAt::File(path) } else { JobTypesAt::BuiltIn }
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn log_filter(text: &str) -> Result<String, String> {
+    let good = |directive: &str| {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("any", directive));
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b"_:-".contains(&b);
+        LEVELS.contains(&level) && !target.is_empty() && target.bytes().all(fine)
+    };
+    if text.split(',').all(|directive| good(directive.trim())) {
+        Ok(text.to_owned())
+    } else {
+        let levels = LEVELS.join(", ");
+        Err(format!("a level ({levels}), or levels by module, as in info,reconciler=debug"))
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json".into()),
+    }
+}
+
+fn resync(text: &str) -> Result<Duration, String> {
+    text.parse::<u64>()
+        .ok()
+        .filter(|seconds| (1..=LONGEST_RESYNC_SECONDS).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("a whole number of seconds from 1 to {LONGEST_RESYNC_SECONDS}"))
+}
+
+/// The most tasks at once: beyond it a machine runs out of process ids (`pid_max` is 32,768 by default, and
+/// a task is two processes).
+const MOST_TASKS: u32 = 10_000;
+/// The longest pause between two resyncs: a job whose hint was lost must still start within the hour.
+const LONGEST_RESYNC_SECONDS: u64 = 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MACHINE: Machine = Machine { cores: 3, is_file: |path| path.ends_with("there.toml") };
+
+    fn read(values: &[(&str, &str)]) -> Result<Settings, BadSettings> {
+        let get = |name: &str| values.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Settings::read(get, MACHINE)
+    }
+
+    #[test]
+    fn without_any_variable_everything_has_its_default() {
+        let s = read(&[]).unwrap();
+        assert_eq!(s.records, RecordsAt::Sqlite("data/agent-runner.db".into()));
+        assert_eq!(s.artifacts, ArtifactsAt::Dir("data/artifacts".into()));
+        assert_eq!(s.listen, "127.0.0.1:8000".parse().unwrap());
+        assert_eq!(s.max_concurrent_tasks.get(), 6, "twice the cores");
+        assert_eq!(s.job_types, JobTypesAt::BuiltIn, "job-types.toml is not there");
+        assert_eq!(s.durability, Durability::Process);
+        assert_eq!(s, read(&[("AGENT_RUNNER_LISTEN", "")]).unwrap(), "empty is not set");
+    }
+
+    #[test]
+    fn every_bad_value_is_reported_at_once_with_name_value_and_what_is_allowed() {
+        let bad = [
+            ("AGENT_RUNNER_RECORDS", "data/agent-runner.db"),
+            ("AGENT_RUNNER_TASKS", "thread"),
+            ("AGENT_RUNNER_ARTIFACTS", "file:"),
+            ("AGENT_RUNNER_HINTS", "kafka"),
+            ("AGENT_RUNNER_LISTEN", "8000"),
+            ("AGENT_RUNNER_METRICS_LISTEN", "example.org:80"),
+            ("AGENT_RUNNER_MAX_CONCURRENT_TASKS", "0"),
+            ("AGENT_RUNNER_JOB_TYPES", "gone.toml"),
+            ("AGENT_RUNNER_DURABILITY", "fsync"),
+            ("AGENT_RUNNER_LOG", "loud"),
+            ("AGENT_RUNNER_LOG_FORMAT", "xml"),
+            ("AGENT_RUNNER_RESYNC_SECONDS", "3601"),
+        ];
+        let found = read(&bad).unwrap_err().errors;
+        let expected: Vec<(&str, &str)> = found.iter().map(|e| (e.name, e.value.as_str())).collect();
+        assert_eq!(expected, bad);
+        let text = read(&bad).unwrap_err().to_string();
+        assert!(text.contains("AGENT_RUNNER_RECORDS=data/agent-runner.db: this binary knows sqlite:<path>"));
+        assert!(text.contains("AGENT_RUNNER_MAX_CONCURRENT_TASKS=0: a whole number from 1 to 10000"));
+    }
+
+    #[test]
+    fn a_backend_of_another_build_is_refused_by_name_and_without_its_password() {
+        let e = read(&[("AGENT_RUNNER_RECORDS", "redis://me:secret@host/0")]).unwrap_err().to_string();
+        let message = "this binary was built without redis; it has sqlite:<path>";
+        assert_eq!(e, format!("AGENT_RUNNER_RECORDS=redis://…@host/0: {message}"));
+        let e = read(&[("AGENT_RUNNER_ARTIFACTS", "s3://b")]).unwrap_err().to_string();
+        assert!(e.contains("built without aws; it has file:<folder>"), "{e}");
+    }
+
+    #[test]
+    fn a_path_that_two_programs_would_read_differently_is_refused() {
+        assert!(read(&[("AGENT_RUNNER_RECORDS", "sqlite://data/a.db")]).is_err());
+        assert!(read(&[("AGENT_RUNNER_RECORDS", "sqlite::memory:")]).is_err(), "workers are processes");
+        let s = read(&[("AGENT_RUNNER_RECORDS", "sqlite:///srv/a.db")]).unwrap();
+        assert_eq!(s.records, RecordsAt::Sqlite("/srv/a.db".into()));
+    }
+
+    #[test]
+    fn good_values_are_taken() {
+        let s = read(&[
+            ("AGENT_RUNNER_LISTEN", "localhost:0"),
+            ("AGENT_RUNNER_JOB_TYPES", "etc/there.toml"),
+            ("AGENT_RUNNER_LOG", "info,reconciler::pass=trace"),
+            ("AGENT_RUNNER_DURABILITY", "power"),
+        ])
+        .unwrap();
+        assert_eq!(s.listen, "127.0.0.1:0".parse().unwrap());
+        assert_eq!(s.job_types, JobTypesAt::File("etc/there.toml".into()));
+        assert_eq!(s.log, "info,reconciler::pass=trace");
+        assert_eq!(s.durability, Durability::Power);
+    }
+}

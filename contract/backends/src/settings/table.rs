@@ -1,0 +1,160 @@
+//! The table of settings: the one place where names, defaults and meanings are listed. `.env.example` and
+//! `docs/configuration.md` are rendered from it.
+
+use std::fmt::Write;
+
+/// One variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default as text; empty where the default is computed.
+    pub default: &'static str,
+    /// The default in words, where `default` alone does not say it.
+    pub default_words: &'static str,
+    /// What is allowed.
+    pub allowed: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    allowed: &'static str,
+    about: &'static str,
+) -> Setting {
+    Setting { name, default, default_words: "", allowed, about }
+}
+
+/// Every variable that people set.
+pub const TABLE: &[Setting] = &[
+    setting(
+        "AGENT_RUNNER_RECORDS",
+        "sqlite:data/agent-runner.db",
+        "sqlite:<path>",
+        "Where job and attempt records are.",
+    ),
+    setting(
+        "AGENT_RUNNER_TASKS",
+        "process",
+        "process",
+        "What executes attempts: child processes of this machine.",
+    ),
+    setting(
+        "AGENT_RUNNER_ARTIFACTS",
+        "file:data/artifacts",
+        "file:<folder>",
+        "Where results, logs and files are.",
+    ),
+    setting(
+        "AGENT_RUNNER_HINTS",
+        "auto",
+        "auto",
+        "Where wake-ups come from; auto is the change feed of the record store.",
+    ),
+    setting("AGENT_RUNNER_LISTEN", "127.0.0.1:8000", "<ip>:<port>", "Where the API listens."),
+    setting(
+        "AGENT_RUNNER_METRICS_LISTEN",
+        "127.0.0.1:9464",
+        "<ip>:<port>",
+        "Where a reconciler in its own process serves /metrics, /livez and /readyz. `up` serves them beside the API.",
+    ),
+    Setting {
+        default_words: "twice the cores",
+        ..setting(
+            "AGENT_RUNNER_MAX_CONCURRENT_TASKS",
+            "",
+            "1 to 10000",
+            "How many jobs may hold an attempt at once.",
+        )
+    },
+    Setting {
+        default_words: "job-types.toml if it exists, else the built-in echo only",
+        ..setting(
+            "AGENT_RUNNER_JOB_TYPES",
+            "job-types.toml",
+            "a file that exists",
+            "The file of job types and queues. Commands run in its folder.",
+        )
+    },
+    setting(
+        "AGENT_RUNNER_DURABILITY",
+        "process",
+        "process, power",
+        "What a write survives: a killed process, or a power cut too (fsync for each write).",
+    ),
+    setting(
+        "AGENT_RUNNER_TASKS_DIR",
+        "data/tasks",
+        "a folder",
+        "Where running tasks keep their lock and their working directory.",
+    ),
+    setting(
+        "AGENT_RUNNER_LOG",
+        "info",
+        "off, error, warn, info, debug, trace; by module: info,reconciler=debug",
+        "What is logged, to stderr.",
+    ),
+    setting("AGENT_RUNNER_LOG_FORMAT", "text", "text, json", "The form of the log."),
+    setting(
+        "AGENT_RUNNER_RESYNC_SECONDS",
+        "30",
+        "1 to 3600",
+        "Seconds between two full comparisons of records and tasks.",
+    ),
+    setting(
+        "AGENT_RUNNER_URL",
+        "http://127.0.0.1:8000",
+        "http://<host>:<port>",
+        "The API that the client verbs call.",
+    ),
+];
+
+/// Variables that the launch sets for a worker, or the worker for an agent. They are no settings, and
+/// finding one is no mistake: an agent may call `agent-runner`.
+pub const SET_BY_THE_WORKER: &[&str] = &[
+    "AGENT_RUNNER_JOB_ID",
+    "AGENT_RUNNER_ATTEMPT",
+    "AGENT_RUNNER_PAYLOAD",
+    "AGENT_RUNNER_RESULT",
+    "AGENT_RUNNER_LAUNCH_TOKEN",
+    "AGENT_RUNNER_TASK_ID",
+    "AGENT_RUNNER_TASK_FOLDER",
+];
+
+pub(super) fn default_of(name: &str) -> &'static str {
+    TABLE.iter().find(|s| s.name == name).map_or("", |s| s.default)
+}
+
+/// The table as Markdown.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from("| variable | default | allowed | what it does |\n|---|---|---|---|\n");
+    for s in TABLE {
+        let default =
+            if s.default_words.is_empty() { format!("`{}`", s.default) } else { s.default_words.into() };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{}` | {default} | {} | {} |", s.name, s.allowed, s.about);
+    }
+    text
+}
+
+/// A `.env` file with every variable commented out at its default.
+#[must_use]
+pub fn dot_env_example() -> String {
+    let mut text = String::from(
+        "# Copy to .env and remove the '#' of what you change. Flags win over the environment, the environment\n\
+         # over .env, .env over the defaults shown here. Values are taken as they stand: no $VARIABLES.\n",
+    );
+    for s in TABLE {
+        let words = if s.default_words.is_empty() {
+            String::new()
+        } else {
+            format!("\n# Default: {}.", s.default_words)
+        };
+        let _ =
+            writeln!(text, "\n# {}\n# Allowed: {}.{words}\n#{}={}", s.about, s.allowed, s.name, s.default);
+    }
+    text
+}
