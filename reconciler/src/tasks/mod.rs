@@ -76,11 +76,17 @@ pub trait Tasks: Send + Sync + 'static {
     /// Launches, idempotent by token.
     async fn launch(&self, launch: &Launch) -> LaunchAnswer;
 
-    /// The task of one attempt. `Known(None)`: the runtime knows of no task for this token *now*; whether
-    /// that proves anything is for [`Tasks::absence_is_proof`] to say.
-    async fn observe(&self, job_id: &JobId, token: &LaunchToken) -> Observed<Option<TaskView>>;
+    /// The tasks of one attempt: those that carry its token, and `started`, the one that passed the gate, by
+    /// its own id. `Known` without a task: the runtime knows of none *now*; whether that proves anything is for
+    /// [`Tasks::absence_is_proof`] to say.
+    async fn observe(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        started: Option<&TaskId>,
+    ) -> Observed<Vec<TaskView>>;
 
-    /// Whether `Known(None)` proves that no task exists. False where listings lag: absence must then be
+    /// Whether a known absence proves that no task exists. False where listings lag: absence must then be
     /// seen twice, [`ABSENCE_GRACE`] apart and that long after the last launch call.
     fn absence_is_proof(&self) -> bool;
 

@@ -1,0 +1,187 @@
+//! Jobs that wait for an attempt.
+
+use crate::Job;
+use crate::decision::{ClaimDraft, Decision, Effect};
+use crate::ended::{finish, new_run};
+use crate::ledger::highest;
+use crate::pacing::later;
+use crate::snapshot::Slot;
+use contract::{Control, FailureClass, Phase, Reason, Timestamp};
+
+/// The next step of a job that waits: end it, hold it, keep it waiting for a typed reason, or claim an
+/// attempt. The order of the reasons is who has to act first: configuration, operator, pause, quota.
+pub(crate) fn wait_or_claim(job: &Job<'_>) -> Decision {
+    if job.retry_forced() {
+        return new_run(job);
+    }
+    if job.desired.cancel {
+        return finish(job, job.control.clone(), Reason::Cancelled, "cancel was set".to_owned());
+    }
+    if let Some(step) = held(job) {
+        return step;
+    }
+    if job.now >= job.deadline() {
+        return finish(job, job.control.clone(), Reason::DeadlineExceeded, deadline_message(job));
+    }
+    if let Some((reason, message)) = budget_spent(job, None) {
+        return finish(job, job.control.clone(), reason, message);
+    }
+    if let Some(message) = &job.s.misconfigured {
+        return job.wait(
+            Reason::Misconfigured,
+            message.clone(),
+            blockers(job, Reason::Misconfigured),
+            deadline(job),
+        );
+    }
+    if let Some(at) = job.control.not_before.filter(|at| job.now < *at) {
+        return pausing(job, at);
+    }
+    match job.slot {
+        Slot::Granted => claim(job),
+        Slot::Denied => queued(job),
+    }
+}
+
+/// Suspended, or resumed just now.
+fn held(job: &Job<'_>) -> Option<Decision> {
+    match (job.desired.suspend, job.control.suspended) {
+        (false, false) => None,
+        (false, true) => {
+            // Time spent held does not count: the deadline starts again.
+            let next = Control {
+                suspended: false,
+                run_started_at: job.now,
+                not_before: None,
+                reason: Some(Reason::PendingEvaluation),
+                message: String::new(),
+                blockers: Vec::new(),
+                ..job.control.clone()
+            };
+            Some(Decision::write(next, false, "the job was resumed"))
+        }
+        (true, false) => {
+            let next = Control {
+                suspended: true,
+                reason: Some(Reason::Suspended),
+                message: "suspend is set".to_owned(),
+                blockers: blockers(job, Reason::Suspended),
+                ..job.control.clone()
+            };
+            Some(Decision::write(next, false, "the job was suspended"))
+        }
+        (true, true) => Some(job.wait(
+            Reason::Suspended,
+            "suspend is set".to_owned(),
+            blockers(job, Reason::Suspended),
+            None,
+        )),
+    }
+}
+
+/// Which budget of the run is used up, with the reason to end with. `last` is the failure that used it up,
+/// when it is at hand.
+pub(crate) fn budget_spent(job: &Job<'_>, last: Option<(FailureClass, &str)>) -> Option<(Reason, String)> {
+    let (tries, most) = (job.control.tries, job.desired.max_attempts);
+    let tail = last.map(|(class, message)| format!("; the last one: {class}: {message}")).unwrap_or_default();
+    if tries >= most {
+        // With a single try its own reason says more than "too many".
+        return Some(match last {
+            Some((class, message)) if most == 1 => (class.reason(), message.to_owned()),
+            _ => (Reason::MaxAttemptsExceeded, format!("{tries} of {most} tries failed{tail}")),
+        });
+    }
+    let (infra, budget) = (job.control.infra_tries, job.policy.infra_budget);
+    if infra >= budget {
+        let reason = last.map_or(Reason::WorkerLost, |(class, _)| class.reason());
+        return Some((reason, format!("{infra} infrastructure failures, {budget} are tolerated{tail}")));
+    }
+    None
+}
+
+pub(crate) fn deadline_message(job: &Job<'_>) -> String {
+    let seconds = job.desired.active_deadline_seconds;
+    format!("active_deadline_seconds: {seconds} s have passed since {}", job.control.run_started_at)
+}
+
+fn deadline(job: &Job<'_>) -> Option<Timestamp> {
+    Some(job.deadline())
+}
+
+/// Everything but `primary` that keeps the job from starting now.
+fn blockers(job: &Job<'_>, primary: Reason) -> Vec<Reason> {
+    let mut found = Vec::new();
+    if job.s.misconfigured.is_some() {
+        found.push(Reason::Misconfigured);
+    }
+    if job.desired.suspend {
+        found.push(Reason::Suspended);
+    }
+    if job.control.not_before.is_some_and(|at| job.now < at) {
+        found.push(pause_reason(job));
+    }
+    found.retain(|reason| *reason != primary);
+    found
+}
+
+/// What the pause is for. The control keeps it, unless another reason was shown meanwhile.
+fn pause_reason(job: &Job<'_>) -> Reason {
+    match job.control.reason {
+        Some(
+            reason @ (Reason::BackingOff
+            | Reason::LaunchThrottled
+            | Reason::InsufficientCapacity
+            | Reason::WaitingForQuota
+            | Reason::Misconfigured),
+        ) => reason,
+        Some(_) | None => Reason::BackingOff,
+    }
+}
+
+/// `not_before` is in the future.
+fn pausing(job: &Job<'_>, at: Timestamp) -> Decision {
+    let reason = pause_reason(job);
+    let kept = job.control.reason == Some(reason) && !job.control.message.is_empty();
+    let message = if kept { job.control.message.clone() } else { "pausing before the next try".to_owned() };
+    job.wait(reason, message, blockers(job, reason), Some(at.min(job.deadline())))
+}
+
+/// No slot. A short wait is not written down.
+fn queued(job: &Job<'_>) -> Decision {
+    let since = job.control.not_before.unwrap_or(job.control.run_started_at).max(job.control.run_started_at);
+    let shown_from = later(since, job.policy.quiet_wait_ms);
+    if job.now < shown_from && job.control.reason != Some(Reason::WaitingForQuota) {
+        let until = Some(shown_from.min(job.deadline()));
+        let reason = Some(Reason::WaitingForQuota);
+        return Decision::Wait { reason, blockers: Vec::new(), until, wants_slot: true };
+    }
+    let message = match &job.desired.queue {
+        Some(queue) => format!("waiting for a slot of queue {queue:?} or of the global limit"),
+        None => "waiting for a slot of the global limit".to_owned(),
+    };
+    match job.wait(Reason::WaitingForQuota, message, Vec::new(), deadline(job)) {
+        Decision::Wait { reason, blockers, until, .. } => {
+            Decision::Wait { reason, blockers, until, wants_slot: true }
+        }
+        write => write,
+    }
+}
+
+/// Everything allows an attempt: claim the next number.
+fn claim(job: &Job<'_>) -> Decision {
+    let number = highest(job.s, &job.control).saturating_add(1);
+    let draft = ClaimDraft { number, run: job.control.run, retry: job.control.seen_retry };
+    let control = Control {
+        attempt: number,
+        token: None,
+        phase: Phase::Launching,
+        not_before: None,
+        reason: Some(Reason::Launching),
+        message: String::new(),
+        blockers: Vec::new(),
+        started_at: None,
+        ..job.control.clone()
+    };
+    let effect = Effect::Claim { draft, control: Box::new(control) };
+    Decision::act(effect, "the job may run and nothing of it is alive")
+}
