@@ -163,7 +163,7 @@ fn queued(job: &Job<'_>) -> Decision {
         Decision::Wait { reason, blockers, until, .. } => {
             Decision::Wait { reason, blockers, until, wants_slot: true }
         }
-        write => write,
+        write @ (Decision::Write { .. } | Decision::Do { .. }) => write,
     }
 }
 
