@@ -1,0 +1,62 @@
+# `make test` needs Rust and a C compiler only. `make deps` installs what `make test-all` needs beyond that.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What end-to-end tests call as an operator would; their packages have the same names on Debian and Ubuntu.
+TOOLS := curl jq python3 sqlite3
+STAGE := scripts/stage
+
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+OUT := $(or $(CARGO_TARGET_DIR),target)
+# A static executable starts in about two thirds of the time, and a process is started for each attempt.
+# glibc can be linked statically where its libc.a is installed (libc6-dev has it, some distributions
+# package it apart). Naming the target keeps the flag away from procedural macros, which cannot be static,
+# and moves the output into a folder of the target's name.
+LIBC_A := $(shell cc -print-file-name=libc.a 2>/dev/null)
+ifneq ($(filter x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu,$(HOST)),)
+ifneq ($(filter /%,$(LIBC_A)),)
+STATIC := --target $(HOST) --config 'target.$(HOST).rustflags=["-C","target-feature=+crt-static"]'
+BINARY := $(OUT)/$(HOST)/release/agent-runner
+endif
+endif
+BINARY ?= $(OUT)/release/agent-runner
+
+.PHONY: help build test test-all check audit deps
+
+help: ## Lists the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## Builds the release executable, static where possible, and prints where it is.
+	cargo build --release --locked -p agent-runner $(STATIC)
+	@echo "$(BINARY)"
+
+test: ## Runs every test that needs Rust and a C compiler only; names what it left out.
+	cargo test --workspace --locked --quiet
+	@for tool in $(TOOLS); do \
+	  command -v "$$tool" >/dev/null || echo "left out: tests that call $$tool, which is not installed (make deps)"; \
+	done
+	@echo "left out: formatting and lints (make check)"
+	@echo "left out: advisories and licences of dependencies (make audit)"
+
+test-all: ## Runs everything; a missing tool is an error.
+	@missing=""; \
+	for tool in $(TOOLS); do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
+	if [[ -n $$missing ]]; then echo "not installed:$$missing; type: make deps" >&2; exit 1; fi
+	@$(STAGE) check $(MAKE) --no-print-directory check
+	@TEST_EVERYTHING=1 $(STAGE) test $(MAKE) --no-print-directory test
+	@$(STAGE) build $(MAKE) --no-print-directory build
+	@$(STAGE) hello scripts/hello "$(BINARY)"
+
+check: ## Checks formatting, lints and the forbidden edges between crates.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
+	cargo test --locked --quiet -p agent-runner --test edges
+
+audit: ## Checks licences, bans and advisories with cargo-deny; installs it, which takes minutes.
+	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny --all-features check
+
+deps: ## Installs what test-all needs.
+	@scripts/deps $(TOOLS)
