@@ -9,6 +9,9 @@
 
 pub mod artifacts;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod dir;
 pub mod durability;
 pub mod hints;
 pub mod lease;
@@ -17,6 +20,7 @@ pub mod settings;
 
 pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 pub use clock::{Clock, SystemClock};
+pub use dir::DirArtifacts;
 pub use durability::Durability;
 pub use hints::{ChannelHints, Hint, HintSender, Hints, HintsError};
 pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
