@@ -130,8 +130,9 @@ fn a_result_restored_from_a_backup_without_links_is_replaced() {
 fn links_that_lead_out_of_the_root_are_followed_by_nothing() {
     let s = store();
     let outside = s.folder.path().join("outside");
-    fs::create_dir(&outside).unwrap();
+    fs::create_dir_all(outside.join("sub")).unwrap();
     fs::write(outside.join("secret"), "secret").unwrap();
+    fs::write(outside.join("sub/secret"), "secret").unwrap();
     fs::write(outside.join("result.json"), "secret").unwrap();
     let job = s.root.join("jobs/j");
     fs::create_dir_all(job.join("attempts")).unwrap();
@@ -139,7 +140,12 @@ fn links_that_lead_out_of_the_root_are_followed_by_nothing() {
     symlink(outside.join("secret"), job.join("file")).unwrap();
     symlink(outside.join("result.json"), job.join("result.json")).unwrap();
 
-    for key in ["jobs/j/attempts/1-00000001/secret", "jobs/j/file", "jobs/j/result.json"] {
+    for key in [
+        "jobs/j/attempts/1-00000001/secret",
+        "jobs/j/attempts/1-00000001/sub/secret",
+        "jobs/j/file",
+        "jobs/j/result.json",
+    ] {
         assert!(!matches!(block_on(s.artifacts.get(key, None)), Ok(Some(_))), "{key} was read");
         assert!(!matches!(block_on(s.artifacts.size(key)), Ok(Some(_))), "{key} was seen");
         assert!(s.put(key, b"overwritten").is_err(), "{key} was written");
@@ -150,7 +156,7 @@ fn links_that_lead_out_of_the_root_are_followed_by_nothing() {
     let answer = s.publish(1, &entry).unwrap();
     assert!(matches!(answer, Publication::Unreadable(_)), "{answer:?}");
     block_on(s.artifacts.delete_job(&JobId::new("j").unwrap())).unwrap();
-    assert_eq!(names(&outside), ["result.json", "secret"], "a write or the deletion followed a link");
+    assert_eq!(names(&outside), ["result.json", "secret", "sub"], "a write or the deletion followed a link");
     assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
 }
 
