@@ -231,7 +231,8 @@ pub trait RecordsBackend: Send + Sync + 'static {
         why: LeaveReason,
     ) -> Result<GateAnswer, RecordsError>;
 
-    /// Writes the end of the attempt, once; closed already: `Written`, whatever it says.
+    /// Writes the end of the attempt, once. Closed already by the same write id: `Written`; by another one:
+    /// `Conflict`, read again.
     async fn close(
         &self,
         job_id: &JobId,

@@ -20,7 +20,9 @@ pub(crate) fn after_attempt(job: &Job<'_>) -> Decision {
         return new_run(job);
     }
     if closing.verdict == Verdict::Succeeded {
-        let done = Control { accepted: Some(accepted(a)), ..job.control.clone() };
+        // A short attempt ends before anybody looked at it while it ran.
+        let started_at = job.control.started_at.or(a.started_at);
+        let done = Control { accepted: Some(accepted(a)), started_at, ..job.control.clone() };
         return finish(job, done, Reason::Completed, String::new());
     }
     if job.desired.cancel {

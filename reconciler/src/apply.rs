@@ -1,0 +1,262 @@
+//! Carrying out effects. Each is idempotent, and each leaves what it learned either in the records or in the
+//! facts, so that planning again sees it.
+
+use crate::facts::Fact;
+use crate::tasks::{Launch, LaunchAnswer};
+use crate::work::{PassError, Work};
+use backends::clock::{fresh_token, fresh_write_id};
+use backends::{Content, GateAnswer, Loaded, Publication, WriteAnswer};
+use contract::attempt::{Budget, Evidence, INLINE_PAYLOAD, ManifestEntry, Verdict};
+use contract::{
+    Attempt, Claim, Closing, Control, Desired, JsonText, LaunchToken, LeaveReason, PayloadRef, Raw, TaskId,
+};
+use plan::{ClaimDraft, Effect, LaunchSaid, Published, Snapshot};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// Whether the pass can go on with what it has in hand.
+pub(crate) enum Then {
+    /// What was loaded is up to date with this effect.
+    GoOn,
+    /// Read again.
+    Reload,
+}
+
+/// The first pause after a launch call without a clear answer; doubled each time, up to [`UNCLEAR_LONGEST`].
+const UNCLEAR_FIRST: u64 = 1_000;
+/// The longest such pause: well within the time in which the same token may be used again.
+const UNCLEAR_LONGEST: u64 = 30_000;
+
+impl Work {
+    /// Carries out one effect.
+    pub(crate) async fn apply(
+        &self,
+        loaded: &mut Loaded,
+        snapshot: &Snapshot,
+        effect: Effect,
+        launched: &mut Option<LaunchToken>,
+    ) -> Result<Then, PassError> {
+        match effect {
+            Effect::Claim { draft, control } => self.claim(loaded, snapshot, &draft, *control).await,
+            Effect::Launch { token } => self.launch(loaded, &token, launched).await,
+            Effect::Seal { token, why } => self.seal(loaded, &token, why).await,
+            Effect::Stop { token, task, grace_seconds } => self.stop(&token, &task, grace_seconds).await,
+            Effect::Publish { token, number, result } => self.publish(loaded, &token, number, &result).await,
+            Effect::Close { token, verdict, uses, evidence } => {
+                self.close(loaded, &token, verdict, uses, *evidence).await
+            }
+            Effect::Collect => self.collect(loaded).await,
+        }
+    }
+
+    async fn claim(
+        &self,
+        loaded: &mut Loaded,
+        snapshot: &Snapshot,
+        draft: &ClaimDraft,
+        mut control: Control,
+    ) -> Result<Then, PassError> {
+        // The plan claims only what decodes and what the job types know; anything else is not reached.
+        let Ok(desired) = &snapshot.desired else { return Ok(Then::Reload) };
+        let Some(job_type) = self.parts.job_types.types.get(&desired.job_type) else {
+            return Ok(Then::Reload);
+        };
+        let claim = Claim {
+            number: draft.number,
+            run: draft.run,
+            retry: draft.retry,
+            epoch: self.epoch,
+            claimed_at: self.parts.clock.now(),
+            job_type: desired.job_type.clone(),
+            program: job_type.program.clone(),
+            payload: self.payload(desired).await?,
+            env: desired.env.clone(),
+            attempt_timeout_seconds: desired.attempt_timeout_seconds,
+            start_timeout_seconds: desired.start_timeout_seconds,
+            stop_grace_seconds: job_type.stop_grace_seconds,
+            request: self.parts.tasks.request(desired),
+        };
+        let token = fresh_token();
+        control.token = Some(token.clone());
+        self.stamp(&mut control);
+        // Before the call: whatever its answer is, the claim is not older than this.
+        let now = self.parts.clock.monotonic();
+        self.facts.note(&token, |f| f.claimed = Some(now));
+        let job = &mut loaded.job;
+        let answer = self
+            .parts
+            .records
+            .claim(&job.job_id, &token, &claim, job.control.as_ref(), &job.desired, &control)
+            .await
+            .map_err(PassError::of("claim"))?;
+        if answer != WriteAnswer::Written {
+            self.facts.forget(&token);
+            return Ok(Then::Reload);
+        }
+        tracing::info!(job_id = %job.job_id, attempt = draft.number, run = draft.run, "attempt claimed");
+        job.status = Some(Raw::of(&control.view()));
+        job.control = Some(Raw::of(&control));
+        loaded.attempts.push(Attempt {
+            job_id: job.job_id.clone(),
+            token,
+            claim: Raw::of(&claim),
+            gate: None,
+            report: None,
+            closing: None,
+        });
+        Ok(Then::GoOn)
+    }
+
+    /// Small payloads travel in the claim, larger ones as an artifact named by their content.
+    async fn payload(&self, desired: &Desired) -> Result<PayloadRef, PassError> {
+        let text: &JsonText = &desired.payload;
+        if text.as_str().len() <= INLINE_PAYLOAD {
+            return Ok(PayloadRef::Inline(text.clone()));
+        }
+        let bytes = text.as_str().as_bytes();
+        let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let stored = self.parts.artifacts.put(&format!("payloads/{sha256}"), Content::Bytes(bytes)).await?;
+        Ok(PayloadRef::Stored { sha256: stored.sha256, size: stored.size })
+    }
+
+    async fn launch(
+        &self,
+        loaded: &Loaded,
+        token: &LaunchToken,
+        launched: &mut Option<LaunchToken>,
+    ) -> Result<Then, PassError> {
+        let Some(attempt) = loaded.attempts.iter().find(|a| a.token == *token) else {
+            return Ok(Then::Reload);
+        };
+        let Ok(claim) = attempt.claim.parse() else { return Ok(Then::Reload) };
+        let launch = Launch {
+            job_id: attempt.job_id.clone(),
+            token: token.clone(),
+            stop_grace: Duration::from_secs(claim.stop_grace_seconds),
+            request: claim.request,
+        };
+        let now = self.parts.clock.monotonic();
+        self.facts.note(token, |f| f.launch_called = Some(now));
+        let answer = self.parts.tasks.launch(&launch).await;
+        let (label, job_id) = (label(&answer), &attempt.job_id);
+        self.metrics.launches.with_label_values(&[label]).inc();
+        match &answer {
+            LaunchAnswer::Launched(task) => {
+                tracing::info!(%job_id, attempt = claim.number, %task, "task launched");
+                *launched = Some(token.clone());
+            }
+            LaunchAnswer::Refused(refusal) => {
+                tracing::warn!(%job_id, attempt = claim.number, kind = %refusal.kind, message = %refusal.message,
+                    "launch refused");
+            }
+            LaunchAnswer::Uncertain(why) => {
+                tracing::warn!(%job_id, attempt = claim.number, %why, "launch without a clear answer");
+            }
+        }
+        let wall = self.parts.clock.now();
+        self.facts.note(token, |f| remember(f, answer, wall));
+        Ok(Then::GoOn)
+    }
+
+    async fn seal(&self, loaded: &Loaded, token: &LaunchToken, why: LeaveReason) -> Result<Then, PassError> {
+        let job_id = &loaded.job.job_id;
+        let answer = self.parts.records.seal(job_id, token, why).await.map_err(PassError::of("seal"))?;
+        match answer {
+            GateAnswer::Written => tracing::info!(%job_id, token = token.prefix(), %why, "attempt sealed"),
+            GateAnswer::Refused(_) => {
+                tracing::info!(%job_id, token = token.prefix(), "the outcome came first")
+            }
+            GateAnswer::NotFound => {}
+        }
+        Ok(Then::Reload)
+    }
+
+    async fn stop(&self, token: &LaunchToken, task: &TaskId, grace_seconds: u64) -> Result<Then, PassError> {
+        let now = self.parts.clock.monotonic();
+        self.facts.note(token, |f| f.stop_asked = Some(now));
+        self.parts.tasks.stop(task, Duration::from_secs(grace_seconds)).await.map_err(PassError::Stop)?;
+        Ok(Then::GoOn)
+    }
+
+    async fn publish(
+        &self,
+        loaded: &Loaded,
+        token: &LaunchToken,
+        number: u32,
+        result: &ManifestEntry,
+    ) -> Result<Then, PassError> {
+        let answer = self.parts.artifacts.publish(&loaded.job.job_id, number, token, result).await?;
+        let published = match answer {
+            Publication::Published | Publication::Newer { .. } => Published::Done,
+            Publication::Unreadable(why) => Published::Unreadable(why),
+        };
+        self.facts.note(token, |f| f.published = Some(published));
+        Ok(Then::GoOn)
+    }
+
+    async fn close(
+        &self,
+        loaded: &mut Loaded,
+        token: &LaunchToken,
+        verdict: Verdict,
+        uses: Budget,
+        evidence: Evidence,
+    ) -> Result<Then, PassError> {
+        let closed_at = self.parts.clock.now();
+        let closing = Closing { write: fresh_write_id(), closed_at, verdict, uses, evidence };
+        let job_id = &loaded.job.job_id;
+        let answer =
+            self.parts.records.close(job_id, token, &closing).await.map_err(PassError::of("close"))?;
+        self.facts.forget(token);
+        self.parts.tasks.forget(token).await;
+        if answer != WriteAnswer::Written {
+            // Another reconciler closed it; its verdict is the one that counts.
+            return Ok(Then::Reload);
+        }
+        if let Verdict::Failed { class, message } = &closing.verdict {
+            self.metrics.failures.with_label_values(&[class.as_str()]).inc();
+            tracing::info!(%job_id, token = token.prefix(), %class, %message, "attempt failed");
+        }
+        match loaded.attempts.iter_mut().find(|a| a.token == *token) {
+            Some(attempt) => {
+                attempt.closing = Some(Raw::of(&closing));
+                Ok(Then::GoOn)
+            }
+            None => Ok(Then::Reload),
+        }
+    }
+
+    /// Artifacts first: a record without artifacts is collected again, artifacts without a record never.
+    async fn collect(&self, loaded: &Loaded) -> Result<Then, PassError> {
+        let job = &loaded.job;
+        let Some(control) = &job.control else { return Ok(Then::Reload) };
+        self.parts.artifacts.delete_job(&job.job_id).await?;
+        self.parts
+            .records
+            .delete(&job.job_id, control, &job.desired)
+            .await
+            .map_err(PassError::of("delete"))?;
+        tracing::info!(job_id = %job.job_id, "job collected");
+        Ok(Then::Reload)
+    }
+}
+
+fn label(answer: &LaunchAnswer) -> &'static str {
+    match answer {
+        LaunchAnswer::Launched(_) => "launched",
+        LaunchAnswer::Refused(_) => "refused",
+        LaunchAnswer::Uncertain(_) => "uncertain",
+    }
+}
+
+fn remember(fact: &mut Fact, answer: LaunchAnswer, now: contract::Timestamp) {
+    fact.launch = match answer {
+        LaunchAnswer::Launched(_) => LaunchSaid::Launched,
+        LaunchAnswer::Refused(refusal) => LaunchSaid::Refused(refusal),
+        LaunchAnswer::Uncertain(_) => {
+            let pause = (UNCLEAR_FIRST << fact.uncertain.min(10)).min(UNCLEAR_LONGEST);
+            fact.uncertain += 1;
+            LaunchSaid::Uncertain { again_at: now.plus_millis(i64::try_from(pause).unwrap_or(0)) }
+        }
+    };
+}

@@ -1,0 +1,75 @@
+//! `--dry-run`: prints what would be decided about every active job, and does nothing.
+
+use crate::Parts;
+use crate::admission::Admission;
+use crate::board::Board;
+use crate::facts::Facts;
+use crate::metrics::Metrics;
+use crate::pace::Paces;
+use crate::queue::Queue;
+use crate::work::Work;
+use backends::RecordsError;
+use contract::JobId;
+use plan::{Decision, Slot, plan};
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+/// One line for each active job: its id, the decision, and why. Slots are given out as they would be.
+///
+/// # Errors
+/// The records cannot be read.
+pub async fn dry_run(parts: Parts) -> Result<String, RecordsError> {
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::new(&registry).map_err(|e| RecordsError::Unusable(e.to_string()))?;
+    let admission = Admission::new(parts.limits());
+    let work = Work {
+        epoch: u64::MAX,
+        metrics,
+        queue: Queue::default(),
+        admission,
+        facts: Facts::default(),
+        paces: Paces::default(),
+        board: Board::default(),
+        parts,
+    };
+    let keys: Vec<JobId> = work.parts.records.list_active().await?.into_iter().map(|(key, _)| key).collect();
+    // First who holds a slot and who wants one, then the decisions with the slots given out.
+    work.admission.expect(keys.iter().cloned().collect::<HashSet<_>>());
+    for key in &keys {
+        decide(&work, key, true).await?;
+    }
+    let mut out = String::new();
+    for key in &keys {
+        if let Some(decision) = decide(&work, key, false).await? {
+            let _ = writeln!(out, "{key}  {}", describe(&decision));
+        }
+    }
+    Ok(out)
+}
+
+async fn decide(work: &Work, key: &JobId, place: bool) -> Result<Option<Decision>, RecordsError> {
+    let Some(loaded) = work.parts.records.load(key).await? else { return Ok(None) };
+    let snapshot = work.snapshot(&loaded, None).await;
+    let slot = if work.admission.holds(key) { Slot::Granted } else { Slot::Denied };
+    let decision = plan(&snapshot, work.parts.clock.now(), &work.parts.policy, slot);
+    if place {
+        let wants_slot = matches!(decision, Decision::Wait { wants_slot: true, .. });
+        work.keep_place(key, &snapshot, wants_slot);
+    }
+    Ok(Some(decision))
+}
+
+fn describe(decision: &Decision) -> String {
+    match decision {
+        Decision::Write { control, why, .. } => {
+            let reason = control.reason.map_or("-", contract::Reason::as_str);
+            format!("write  phase={} reason={reason}  ({why})", control.phase)
+        }
+        Decision::Do { effect, why } => format!("{}  ({why})", effect.name()),
+        Decision::Wait { reason, until, .. } => {
+            let reason = reason.map_or("-", contract::Reason::as_str);
+            let until = until.map_or_else(|| "a change".to_owned(), |t| t.to_string());
+            format!("wait  reason={reason}  until {until}")
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From stored records and the task runtime to the [`Snapshot`] that the plan looks at.
+
+use crate::facts::Fact;
+use crate::tasks::{ABSENCE_GRACE, Observed, TaskState};
+use crate::work::Work;
+use backends::Loaded;
+use contract::{
+    Attempt, Closing, Control, Created, Gate, Invalid, LaunchToken, Raw, Report, TaskId, Timestamp,
+};
+use plan::{AttemptView, ControlView, LaunchSaid, Seen, Snapshot, TasksSeen};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The part of a claim that decisions look at; reading it skips the payload.
+#[derive(Deserialize)]
+struct ClaimHead {
+    number: u32,
+    run: u32,
+    retry: u64,
+    claimed_at: Timestamp,
+    attempt_timeout_seconds: u64,
+    start_timeout_seconds: u64,
+    stop_grace_seconds: u64,
+}
+
+impl Work {
+    /// Everything that is known about a job now. `just_launched` was launched within this pass and is not
+    /// asked about again.
+    pub(crate) async fn snapshot(&self, loaded: &Loaded, just_launched: Option<&LaunchToken>) -> Snapshot {
+        let job = &loaded.job;
+        let desired = job.desired();
+        let misconfigured = desired
+            .as_ref()
+            .ok()
+            .and_then(|d| self.parts.job_types.check(d, self.parts.tasks.supports()).err())
+            .map(|invalid| invalid.to_string());
+        let mut attempts = Vec::with_capacity(loaded.attempts.len());
+        let mut broken_attempt = None;
+        for attempt in &loaded.attempts {
+            match self.attempt_view(attempt, just_launched).await {
+                Ok(view) => attempts.push(view),
+                Err((section, invalid)) => {
+                    broken_attempt =
+                        Some(format!("attempt {}: {section}: {invalid}", attempt.token.prefix()));
+                }
+            }
+        }
+        Snapshot {
+            job_id: job.job_id.clone(),
+            created_at: created_at(&job.created, &self.parts.clock.now()),
+            desired,
+            control: control_view(job.control.as_ref()),
+            active: job.active,
+            attempts,
+            broken_attempt,
+            misconfigured,
+        }
+    }
+
+    async fn attempt_view(
+        &self,
+        attempt: &Attempt,
+        just_launched: Option<&LaunchToken>,
+    ) -> Result<AttemptView, (&'static str, Invalid)> {
+        let head: ClaimHead = parse(attempt.claim.text()).map_err(|e| ("claim", e))?;
+        let gate: Option<Gate> = optional(attempt.gate.as_ref()).map_err(|e| ("gate", e))?;
+        let closing: Option<Closing> = optional(attempt.closing.as_ref()).map_err(|e| ("closing", e))?;
+        // A report that somebody broke is worth as much as none: the plan knows what to do about that.
+        let report: Option<Report> = optional(attempt.report.as_ref()).unwrap_or_default();
+        let mut view = AttemptView {
+            token: attempt.token.clone(),
+            number: head.number,
+            run: head.run,
+            retry: head.retry,
+            claimed_at: head.claimed_at,
+            attempt_timeout_seconds: head.attempt_timeout_seconds,
+            start_timeout_seconds: head.start_timeout_seconds,
+            stop_grace_seconds: head.stop_grace_seconds,
+            gate,
+            started_at: report.as_ref().map(|r| r.started_at),
+            outcome: report.and_then(|r| r.outcome),
+            closing,
+            mine_for_ms: None,
+            launch: LaunchSaid::Nothing,
+            tasks: TasksSeen::default(),
+            stop_asked: false,
+            published: None,
+        };
+        if view.closing.is_none() {
+            self.add_what_is_known(&mut view, attempt, just_launched).await;
+        }
+        Ok(view)
+    }
+
+    async fn add_what_is_known(
+        &self,
+        view: &mut AttemptView,
+        attempt: &Attempt,
+        just_launched: Option<&LaunchToken>,
+    ) {
+        let fact = self.facts.of(&attempt.token);
+        let now = self.parts.clock.monotonic();
+        let within = |at: Duration, span: u64| millis(now.saturating_sub(at)) < span;
+        view.mine_for_ms = fact.claimed.map(|at| millis(now.saturating_sub(at)));
+        view.stop_asked = fact.stop_asked.is_some_and(|at| within(at, self.parts.policy.look_again_ms));
+        view.published = fact.published.clone();
+        view.launch = fact.launch.clone();
+        let never_launched = fact.claimed.is_some() && fact.launch_called.is_none();
+        let nothing_to_see = match view.gate {
+            // The outcome says all.
+            Some(Gate::Finished { .. }) => true,
+            Some(Gate::Started { .. } | Gate::Sealed { started: Some(_), .. }) => false,
+            Some(Gate::Sealed { started: None, .. }) | None => {
+                never_launched || just_launched == Some(&attempt.token)
+            }
+        };
+        if !nothing_to_see {
+            view.tasks = self.tasks_seen(attempt, view.gate.as_ref(), &fact, now).await;
+        }
+    }
+
+    async fn tasks_seen(
+        &self,
+        attempt: &Attempt,
+        gate: Option<&Gate>,
+        fact: &Fact,
+        now: Duration,
+    ) -> TasksSeen {
+        let started: Option<&TaskId> = match gate {
+            Some(
+                Gate::Started { task } | Gate::Finished { task } | Gate::Sealed { started: Some(task), .. },
+            ) => Some(task),
+            Some(Gate::Sealed { started: None, .. }) | None => None,
+        };
+        let views = match self.parts.tasks.observe(&attempt.job_id, &attempt.token, started).await {
+            Observed::Known(views) => views,
+            Observed::Unknown(why) => {
+                self.metrics.runtime_errors.with_label_values(&["observe"]).inc();
+                tracing::warn!(job_id = %attempt.job_id, %why, "tasks are not known now");
+                return TasksSeen::default();
+            }
+        };
+        // What matters is the task that passed the gate, or any task while none has.
+        let present = match started {
+            Some(task) => views.iter().any(|v| v.task == *task),
+            None => !views.is_empty(),
+        };
+        let absence_proven = !present && self.absent_for_certain(attempt, fact, now);
+        if present && fact.absent_since.is_some() {
+            self.facts.note(&attempt.token, |f| f.absent_since = None);
+        }
+        let seen = views.into_iter().map(|v| {
+            let seen = match v.state {
+                TaskState::Alive => Seen::Alive,
+                TaskState::Stopped(evidence) => Seen::Stopped(evidence),
+            };
+            (v.task, seen)
+        });
+        TasksSeen { seen: seen.collect(), absence_proven }
+    }
+
+    /// Absence is believed at once where it is proof, else when two complete answers at least
+    /// [`ABSENCE_GRACE`] apart say so, that long after the last launch call.
+    fn absent_for_certain(&self, attempt: &Attempt, fact: &Fact, now: Duration) -> bool {
+        if self.parts.tasks.absence_is_proof() {
+            return true;
+        }
+        let Some(since) = fact.absent_since else {
+            self.facts.note(&attempt.token, |f| f.absent_since = Some(now));
+            return false;
+        };
+        let quiet = fact.launch_called.is_none_or(|at| now.saturating_sub(at) >= ABSENCE_GRACE);
+        quiet && now.saturating_sub(since) >= ABSENCE_GRACE
+    }
+}
+
+pub(crate) fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When the job was accepted. A broken `created` cannot be mended by anybody and must not stop the job: it
+/// counts as accepted now.
+pub(crate) fn created_at(created: &Raw<Created>, now: &Timestamp) -> Timestamp {
+    created.parse().map_or(*now, |c| c.at)
+}
+
+fn control_view(control: Option<&Raw<Control>>) -> ControlView {
+    match control.map(Raw::parse) {
+        None => ControlView::Absent,
+        Some(Ok(control)) => ControlView::Valid(Box::new(control)),
+        Some(Err(_)) => ControlView::Broken,
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Invalid> {
+    Raw::<T>::stored(text).parse()
+}
+
+fn optional<T: serde::de::DeserializeOwned>(raw: Option<&Raw<T>>) -> Result<Option<T>, Invalid> {
+    raw.map(Raw::parse).transpose()
+}

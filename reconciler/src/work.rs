@@ -1,0 +1,255 @@
+//! One pass: look at one job, decide, do one thing, look again; at most [`STEPS`] times.
+
+use crate::Parts;
+use crate::admission::Admission;
+use crate::board::Board;
+use crate::facts::Facts;
+use crate::metrics::Metrics;
+use crate::pace::Paces;
+use crate::queue::Queue;
+use backends::{Loaded, RecordsError, WriteAnswer};
+use contract::invariants::{self, AttemptFacts, Invariant};
+use contract::{Control, JobId, LaunchToken, Phase, Raw, Reason, Status, Timestamp};
+use plan::{Decision, Slot, Snapshot, plan};
+use std::time::Duration;
+
+/// How many decisions a pass carries out before it lets others go first.
+const STEPS: usize = 4;
+
+/// What all passes of one leadership share.
+pub(crate) struct Work {
+    pub(crate) parts: Parts,
+    pub(crate) epoch: u64,
+    pub(crate) metrics: Metrics,
+    pub(crate) queue: Queue,
+    pub(crate) admission: Admission,
+    pub(crate) facts: Facts,
+    pub(crate) paces: Paces,
+    pub(crate) board: Board,
+}
+
+/// When to look at the job again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When something is heard of it.
+    Settled,
+    /// At once.
+    Now,
+    /// At this time, if nothing is heard before.
+    At(Timestamp),
+}
+
+/// Why a pass could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    #[error("{call}: {error}")]
+    Records { call: &'static str, error: RecordsError },
+    #[error("artifacts: {0}")]
+    Artifacts(#[from] backends::ArtifactsError),
+    #[error("the task could not be stopped: {0}")]
+    Stop(String),
+    /// Another reconciler with a later epoch has written: this one leads no more.
+    #[error("epoch {theirs} has taken over from {ours}")]
+    Deposed { ours: u64, theirs: u64 },
+}
+
+impl PassError {
+    /// The error of a call to the records, for `map_err`.
+    pub(crate) fn of(call: &'static str) -> impl FnOnce(RecordsError) -> Self {
+        move |error| Self::Records { call, error }
+    }
+}
+
+impl Work {
+    /// One pass over the job.
+    pub(crate) async fn pass(&self, key: &JobId) -> Result<Next, PassError> {
+        let Some(mut loaded) = self.parts.records.load(key).await.map_err(PassError::of("load"))? else {
+            self.gone(key);
+            return Ok(Next::Settled);
+        };
+        let mut launched: Option<LaunchToken> = None;
+        for _ in 0..STEPS {
+            let snapshot = self.snapshot(&loaded, launched.as_ref()).await;
+            self.check_epoch(&snapshot)?;
+            let slot = if self.admission.holds(key) { Slot::Granted } else { Slot::Denied };
+            let now = self.parts.clock.now();
+            match plan(&snapshot, now, &self.parts.policy, slot) {
+                Decision::Wait { reason, until, wants_slot, .. } => {
+                    self.show(key, &snapshot, reason);
+                    if !self.keep_place(key, &snapshot, wants_slot) {
+                        return Ok(until.map_or(Next::Settled, Next::At));
+                    }
+                }
+                Decision::Write { control, settled, why } => {
+                    tracing::debug!(job_id = %key, why, reason = ?control.reason, "write");
+                    if !self.write(&mut loaded, &snapshot, *control, settled).await? {
+                        let Some(again) = self.reload(key).await? else { return Ok(Next::Settled) };
+                        loaded = again;
+                    }
+                }
+                Decision::Do { effect, why } => {
+                    tracing::debug!(job_id = %key, effect = effect.name(), why, "do");
+                    self.metrics.effects.with_label_values(&[effect.name()]).inc();
+                    match self.apply(&mut loaded, &snapshot, effect, &mut launched).await? {
+                        crate::apply::Then::GoOn => {}
+                        crate::apply::Then::Reload => {
+                            let Some(again) = self.reload(key).await? else { return Ok(Next::Settled) };
+                            loaded = again;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Next::Now)
+    }
+
+    async fn reload(&self, key: &JobId) -> Result<Option<Loaded>, PassError> {
+        let loaded = self.parts.records.load(key).await.map_err(PassError::of("load"))?;
+        if loaded.is_none() {
+            self.gone(key);
+        }
+        Ok(loaded)
+    }
+
+    /// The job does not exist (any more).
+    fn gone(&self, key: &JobId) {
+        self.grant(self.admission.release(key));
+        self.board.show(&self.metrics, key, None);
+    }
+
+    /// Queues the jobs that were given a slot.
+    pub(crate) fn grant(&self, granted: Vec<JobId>) {
+        for job_id in granted {
+            self.queue.push(job_id);
+        }
+    }
+
+    fn check_epoch(&self, snapshot: &Snapshot) -> Result<(), PassError> {
+        match &snapshot.control {
+            plan::ControlView::Valid(control) if control.epoch > self.epoch => {
+                Err(PassError::Deposed { ours: self.epoch, theirs: control.epoch })
+            }
+            plan::ControlView::Valid(_) | plan::ControlView::Absent | plan::ControlView::Broken => Ok(()),
+        }
+    }
+
+    /// Keeps the job's place among the holders of slots and those who wait for one. Answers whether the job
+    /// was given a slot just now.
+    pub(crate) fn keep_place(&self, key: &JobId, snapshot: &Snapshot, wants_slot: bool) -> bool {
+        let open = snapshot.broken_attempt.is_some() || snapshot.attempts.iter().any(|a| a.closing.is_none());
+        let queue = snapshot.desired.as_ref().ok().and_then(|d| d.queue.as_ref());
+        let granted = match &snapshot.desired {
+            _ if open => self.admission.hold(key, queue),
+            Ok(desired) if wants_slot => self.admission.wait(key, desired, snapshot.created_at),
+            Ok(_) | Err(_) => self.admission.release(key),
+        };
+        let mut mine = false;
+        for job_id in granted {
+            if job_id == *key {
+                mine = true;
+            } else {
+                self.queue.push(job_id);
+            }
+        }
+        mine
+    }
+
+    /// Shows the job on the gauges.
+    fn show(&self, key: &JobId, snapshot: &Snapshot, reason: Option<Reason>) {
+        let status = match &snapshot.control {
+            plan::ControlView::Valid(control) => control.status(),
+            plan::ControlView::Absent | plan::ControlView::Broken => Status::Queued,
+        };
+        let shown =
+            (!status.is_terminal() || reason == Some(Reason::InvalidRecord)).then_some((status, reason));
+        self.board.show(&self.metrics, key, shown);
+    }
+
+    /// Writes `control`, stamped. `false`: the record has changed meanwhile.
+    pub(crate) async fn write(
+        &self,
+        loaded: &mut Loaded,
+        snapshot: &Snapshot,
+        mut control: Control,
+        settled: bool,
+    ) -> Result<bool, PassError> {
+        self.stamp(&mut control);
+        let job = &mut loaded.job;
+        let expected = job.control.as_ref();
+        let answer = self
+            .parts
+            .records
+            .write_control(&job.job_id, expected, &job.desired, &control, settled)
+            .await
+            .map_err(PassError::of("write"))?;
+        if answer != WriteAnswer::Written {
+            return Ok(false);
+        }
+        self.note_transition(snapshot, &control);
+        job.status = Some(Raw::of(&control.view()));
+        job.control = Some(Raw::of(&control));
+        job.active = job.active && !settled;
+        Ok(true)
+    }
+
+    /// Signs a `control` as this leadership's write.
+    pub(crate) fn stamp(&self, control: &mut Control) {
+        control.version = backends::clock::fresh_write_id();
+        control.epoch = self.epoch;
+    }
+
+    /// Counts what a write means: starts, ends, forced retries; and checks the invariants of an end.
+    fn note_transition(&self, snapshot: &Snapshot, after: &Control) {
+        let before = match &snapshot.control {
+            plan::ControlView::Valid(control) => Some(&**control),
+            plan::ControlView::Absent | plan::ControlView::Broken => None,
+        };
+        let m = &self.metrics;
+        if before.is_some_and(|b| b.run < after.run) {
+            m.retries.inc();
+        }
+        let newly_started = after.started_at.filter(|_| before.is_none_or(|b| b.started_at.is_none()));
+        if let Some(at) = newly_started {
+            m.start_seconds.observe(seconds(at.millis_since(after.run_started_at)));
+        }
+        if after.phase != Phase::Finished || before.is_some_and(|b| b.phase == Phase::Finished) {
+            return;
+        }
+        m.finished.with_label_values(&[after.status().as_str()]).inc();
+        if let (Some(start), Some(end)) = (after.started_at, after.finished_at) {
+            m.run_seconds.observe(seconds(end.millis_since(start)));
+        }
+        tracing::info!(
+            job_id = %snapshot.job_id, attempt = after.attempt, status = %after.status(),
+            reason = after.reason.map(Reason::as_str), message = %after.message, "job ended"
+        );
+        self.check_end(snapshot, after);
+    }
+
+    fn check_end(&self, snapshot: &Snapshot, after: &Control) {
+        let facts: Vec<AttemptFacts<'_>> = snapshot
+            .attempts
+            .iter()
+            .map(|a| AttemptFacts {
+                token: &a.token,
+                run: a.run,
+                gate: a.gate.as_ref(),
+                closing: a.closing.as_ref(),
+            })
+            .collect();
+        let most = snapshot.desired.as_ref().map_or(u32::MAX, |d| d.max_attempts);
+        let held = [
+            (Invariant::SuccessHasResult, invariants::success_has_result(after, &facts)),
+            (Invariant::CancelHolds, invariants::nothing_open_when_finished(after, &facts)),
+            (Invariant::TriesWithinBudget, invariants::tries_within_budget(&facts, after.run, most)),
+        ];
+        for (invariant, _) in held.into_iter().filter(|(_, holds)| !holds) {
+            self.metrics.invariants.with_label_values(&[invariant.as_str()]).inc();
+            tracing::error!(job_id = %snapshot.job_id, %invariant, "invariant broken");
+        }
+    }
+}
+
+fn seconds(millis: i64) -> f64 {
+    Duration::from_millis(millis.unsigned_abs()).as_secs_f64()
+}
