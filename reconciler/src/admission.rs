@@ -91,6 +91,13 @@ impl Admission {
         self.seen(&mut s, job_id)
     }
 
+    /// The job was looked at without success: it keeps its place, and no longer keeps others waiting at the
+    /// start. Answers with grants.
+    pub(crate) fn looked_at(&self, job_id: &JobId) -> Vec<JobId> {
+        let mut s = self.lock();
+        self.seen(&mut s, job_id)
+    }
+
     fn seen(&self, s: &mut State, job_id: &JobId) -> Vec<JobId> {
         if let Start::Unseen(unseen) = &mut s.start {
             unseen.remove(job_id);

@@ -153,6 +153,7 @@ async fn passes_of(work: Arc<Work>, deposed: Arc<watch::Sender<bool>>) {
             Err(panic) => {
                 work.metrics.panics.inc();
                 tracing::error!(job_id = %key, %panic, "a pass panicked");
+                work.grant(work.admission.looked_at(&key));
                 let at = Instant::now() + work.paces.pause(&key);
                 work.queue.push_at(key, at);
             }
@@ -184,6 +185,7 @@ fn delay(work: &Work, key: JobId, error: &PassError) {
         PassError::Deposed { .. } => {}
     }
     // A job that cannot be looked at must not keep others from their slots.
+    work.grant(work.admission.looked_at(&key));
     let pause = work.paces.pause(&key);
     tracing::warn!(job_id = %key, %error, pause_ms = crate::observe::millis(pause), "pass failed");
     work.queue.push_at(key, Instant::now() + pause);

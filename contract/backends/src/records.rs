@@ -272,11 +272,22 @@ pub trait RecordsBackend: Send + Sync + 'static {
 
 /// The records as role `R` sees them: all reads, and the writes of the sections that `R` owns.
 ///
-/// ```compile_fail
-/// # async fn f(records: backends::Records<contract::own::Worker>) {
-/// // A worker cannot cancel, decide or close.
-/// records.close(todo!(), todo!(), todo!()).await;
-/// # }
+/// The reconciler closes attempts:
+///
+/// ```
+/// # use contract::{Closing, JobId, LaunchToken};
+/// async fn end(records: backends::Records<contract::own::Reconciler>, id: &JobId, token: &LaunchToken, end: &Closing) {
+///     let _ = records.close(id, token, end).await;
+/// }
+/// ```
+///
+/// A worker that tries the same does not compile; nothing but the role differs:
+///
+/// ```compile_fail,E0599
+/// # use contract::{Closing, JobId, LaunchToken};
+/// async fn end(records: backends::Records<contract::own::Worker>, id: &JobId, token: &LaunchToken, end: &Closing) {
+///     let _ = records.close(id, token, end).await;
+/// }
 /// ```
 pub struct Records<R: Role> {
     backend: Arc<dyn RecordsBackend>,
