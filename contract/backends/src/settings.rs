@@ -18,6 +18,7 @@ use crate::durability::Durability;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,6 +97,9 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// `AGENT_RUNNER_RESYNC_SECONDS`
     pub resync: Duration,
+    /// `AGENT_RUNNER_HEARTBEAT_SECONDS`, `…_REPORT_PATIENCE_SECONDS` and `…_ARTIFACTS_PATIENCE_SECONDS`: read
+    /// by workers; checked here because a worker could only fail, and handed on by [`Layers::for_workers`].
+    pub worker_seconds: [u64; 3],
 }
 
 /// What defaults depend on.
@@ -174,7 +178,14 @@ impl Settings {
             tasks_dir: r.value("AGENT_RUNNER_TASKS_DIR", |text| Ok(PathBuf::from(text))),
             log: r.value("AGENT_RUNNER_LOG", log_filter),
             log_format: r.value("AGENT_RUNNER_LOG_FORMAT", log_format),
-            resync: r.value("AGENT_RUNNER_RESYNC_SECONDS", resync),
+            resync: r.value("AGENT_RUNNER_RESYNC_SECONDS", |text| {
+                seconds(text, 1..=LONGEST_RESYNC_SECONDS).map(Duration::from_secs)
+            }),
+            worker_seconds: [
+                r.value("AGENT_RUNNER_HEARTBEAT_SECONDS", |text| seconds(text, 1..=3600)),
+                r.value("AGENT_RUNNER_REPORT_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
+                r.value("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
+            ],
         };
         if r.errors.is_empty() { Ok(settings) } else { Err(BadSettings { errors: r.errors }) }
     }
@@ -309,12 +320,9 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn resync(text: &str) -> Result<Duration, String> {
-    text.parse::<u64>()
-        .ok()
-        .filter(|seconds| (1..=LONGEST_RESYNC_SECONDS).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("a whole number of seconds from 1 to {LONGEST_RESYNC_SECONDS}"))
+fn seconds(text: &str, allowed: RangeInclusive<u64>) -> Result<u64, String> {
+    let refused = || format!("a whole number of seconds from {} to {}", allowed.start(), allowed.end());
+    text.parse::<u64>().ok().filter(|seconds| allowed.contains(seconds)).ok_or_else(refused)
 }
 
 /// The most tasks at once: beyond it a machine runs out of process ids (`pid_max` is 32,768 by default, and
@@ -361,6 +369,7 @@ mod tests {
             ("AGENT_RUNNER_LOG", "loud"),
             ("AGENT_RUNNER_LOG_FORMAT", "xml"),
             ("AGENT_RUNNER_RESYNC_SECONDS", "3601"),
+            ("AGENT_RUNNER_HEARTBEAT_SECONDS", "0"),
         ];
         let found = read(&bad).unwrap_err().errors;
         let expected: Vec<(&str, &str)> = found.iter().map(|e| (e.name, e.value.as_str())).collect();

@@ -31,12 +31,14 @@ impl fmt::Display for Source {
     }
 }
 
-/// The layers, each holding `AGENT_RUNNER_*` variables only.
+/// The layers, each holding `AGENT_RUNNER_*` variables only, and what else `.env` holds.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     flags: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
     dot_env: BTreeMap<String, String>,
+    /// Variables of `.env` that are not ours, for job types that pass them to their agents.
+    others: BTreeMap<String, String>,
 }
 
 /// A setting as it is in force.
@@ -64,7 +66,24 @@ impl Layers {
         environment: impl IntoIterator<Item = (String, String)>,
         dot_env: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        Self { flags: ours(flags), environment: ours(environment), dot_env: ours(dot_env) }
+        let environment: BTreeMap<String, String> = environment.into_iter().collect();
+        let (dot_env, mut others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            dot_env.into_iter().partition(|(name, _)| name.starts_with(PREFIX));
+        others.retain(|name, _| !environment.contains_key(name));
+        Self { flags: ours(flags), environment: ours(environment), dot_env: ours(dot_env), others }
+    }
+
+    /// What the environment of workers needs beyond that of this process: from `.env` the variables that a
+    /// job type may pass to its agents, and the settings that workers read.
+    pub fn for_workers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let read_by_workers =
+            |name: &&String| TABLE.iter().any(|s| s.name == **name && s.about.starts_with("Worker:"));
+        let settings = self
+            .dot_env
+            .keys()
+            .filter(read_by_workers)
+            .filter_map(|name| Some((name.as_str(), self.find(name)?.0)));
+        self.others.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(settings)
     }
 
     /// The given flags, this process's environment and the file `.env` in `folder` if there is one.
@@ -183,6 +202,22 @@ mod tests {
         let of = |name| all.iter().find(|e| e.name == name).map(|e| (e.value.as_str(), e.source));
         assert_eq!(of("AGENT_RUNNER_URL"), Some(("http://…@h:1", Source::Environment)));
         assert_eq!(of("AGENT_RUNNER_MAX_CONCURRENT_TASKS"), Some(("8", Source::Default)));
+    }
+
+    #[test]
+    fn workers_get_what_dot_env_holds_for_agents_and_for_themselves() {
+        let layers = Layers::new(
+            layer(&[]),
+            layer(&[("TOKEN", "of the environment")]),
+            layer(&[
+                ("API_KEY", "k"),
+                ("TOKEN", "of .env"),
+                ("AGENT_RUNNER_HEARTBEAT_SECONDS", "3"),
+                ("AGENT_RUNNER_LISTEN", "127.0.0.1:1"),
+            ]),
+        );
+        let found: Vec<_> = layers.for_workers().collect();
+        assert_eq!(found, [("API_KEY", "k"), ("AGENT_RUNNER_HEARTBEAT_SECONDS", "3")]);
     }
 
     #[test]

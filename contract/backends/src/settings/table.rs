@@ -104,11 +104,32 @@ pub const TABLE: &[Setting] = &[
         "Seconds between two full comparisons of records and tasks.",
     ),
     setting(
-        "AGENT_RUNNER_URL",
-        "http://127.0.0.1:8000",
-        "http://<host>:<port>",
-        "The API that the client verbs call.",
+        "AGENT_RUNNER_HEARTBEAT_SECONDS",
+        "10",
+        "1 to 3600",
+        "Worker: seconds between two signs of life, which also notice that an attempt was taken away.",
     ),
+    setting(
+        "AGENT_RUNNER_REPORT_PATIENCE_SECONDS",
+        "600",
+        "0 to 3600",
+        "Worker: seconds to go on offering an outcome to a record store that does not take it.",
+    ),
+    setting(
+        "AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS",
+        "60",
+        "0 to 3600",
+        "Worker: seconds to go on offering result and logs to a store that does not take them.",
+    ),
+    Setting {
+        default_words: "the address of AGENT_RUNNER_LISTEN",
+        ..setting(
+            "AGENT_RUNNER_URL",
+            "http://127.0.0.1:8000",
+            "http://<host>:<port>",
+            "The API that the client verbs call. Unset, and with nothing answering there, `run` works without one.",
+        )
+    },
 ];
 
 /// Variables that the launch sets for a worker, or the worker for an agent. They are no settings, and
