@@ -1,0 +1,85 @@
+//! Request bodies: content type, size and UTF-8, before anybody looks at the JSON.
+
+use crate::problem::Problem;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+
+/// The largest request body in bytes. A payload is at most 256 KiB (`contract`), and JSON escapes can make
+/// it several times longer on the wire.
+pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
+
+/// A JSON body as text. Its syntax is checked where it is parsed, once.
+pub(crate) struct JsonBody(pub(crate) String);
+
+/// A merge patch as text: `application/merge-patch+json` (RFC 7396), or plain JSON.
+pub(crate) struct PatchBody(pub(crate) String);
+
+/// A JSON body that may be missing; an empty one counts as missing.
+pub(crate) struct OptionalBody(pub(crate) Option<String>);
+
+const JSON: &str = "application/json";
+const PATCH: &str = "application/merge-patch+json";
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_type(request.headers(), &[JSON]) {
+            return Err(Problem::MediaType { wanted: JSON });
+        }
+        text(request, state).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for PatchBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_type(request.headers(), &[PATCH, JSON]) {
+            return Err(Problem::MediaType { wanted: "application/merge-patch+json or application/json" });
+        }
+        text(request, state).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for OptionalBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = is_type(request.headers(), &[JSON]);
+        let text = text(request, state).await?;
+        match (text.trim().is_empty(), is_json) {
+            (true, _) => Ok(Self(None)),
+            (false, true) => Ok(Self(Some(text))),
+            (false, false) => Err(Problem::MediaType { wanted: JSON }),
+        }
+    }
+}
+
+/// Whether the content type is one of `wanted`; parameters such as `charset` do not matter.
+fn is_type(headers: &HeaderMap, wanted: &[&str]) -> bool {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let sent = sent.split(';').next().unwrap_or_default().trim();
+    wanted.iter().any(|w| sent.eq_ignore_ascii_case(w))
+}
+
+async fn text<S: Send + Sync>(request: Request, state: &S) -> Result<String, Problem> {
+    let bytes = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge { limit: BODY_LIMIT },
+        _ => Problem::Syntax(format!("it could not be read: {e}")),
+    })?;
+    String::from_utf8(Vec::from(bytes)).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Problem::Syntax(format!("it is not UTF-8 (at byte {at})"))
+    })
+}
+
+/// The error of `text` if it is not JSON at all: then there are no fields to speak of.
+pub(crate) fn syntax(text: &str) -> Option<Problem> {
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => None,
+        // serde_json's message ends with "at line … column …".
+        Err(e) => Some(Problem::Syntax(e.to_string())),
+    }
+}

@@ -1,0 +1,159 @@
+//! `PATCH /jobs/{id}`.
+
+use super::job::show;
+use crate::answer::json;
+use crate::body::PatchBody;
+use crate::edit::{edit, read};
+use crate::layout::compact;
+use crate::merge::{Unpatchable, differences, members, merge};
+use crate::problem::{Problem, ProblemBody};
+use crate::query::{Id, IfMatch, Params};
+use crate::schema::{JobRequest, PatchAnswer};
+use crate::view::{Head, Section, Seen};
+use crate::{Shared, answer::etag};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use contract::decode::FieldError;
+use contract::{Desired, Invalid, Job};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a patch would do.
+#[derive(Serialize)]
+struct Preview<'a> {
+    dry_run: bool,
+    job_id: &'a str,
+    /// Of `desired` as it is now.
+    etag: String,
+    changes: Vec<crate::merge::Change>,
+    desired: Section<'a>,
+}
+
+/// Changes what is wanted, by a merge patch (RFC 7396) of `desired`.
+///
+/// `cancel`, `suspend`, `priority` and deadlines act at once, the command, `payload` and `env` at the next
+/// attempt, on finished jobs only `retry` and the TTL. `null` gives a field its default again. `job_type` never changes and `retry`
+/// never shrinks. A `desired` that a hand edit broke is healed by patching the broken fields.
+#[utoipa::path(patch, path = "/jobs/{id}", operation_id = "patch_job", tag = "jobs",
+    params(
+        ("id" = String, Path, description = "The job"),
+        ("dry_run" = Option<bool>, Query, description = "Answer what would change, and change nothing"),
+        ("pretty" = Option<bool>, Query, description = "Indented"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the job: refuse when desired has changed since"),
+    ),
+    request_body(content(
+        (JobRequest = "application/merge-patch+json"),
+        (JobRequest = "application/json"),
+    ), description = "Members of desired; null gives the default"),
+    responses(
+        (status = 200, description = "The job as it is now; with `dry_run` the changes", body = PatchAnswer),
+        (status = 400, description = "Not JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "No such job", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "desired has changed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "More than 1 MiB", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "Not sent as JSON", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Unacceptable fields, all of them", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Busy, or the store is not available", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn patch(
+    State(shared): State<Arc<Shared>>,
+    Id(job_id): Id,
+    mut params: Params,
+    condition: IfMatch,
+    PatchBody(body): PatchBody,
+) -> Result<Response, Problem> {
+    let dry_run = params.flag("dry_run");
+    params.finish()?;
+    if dry_run {
+        let job = read(&shared, &job_id).await?;
+        let current = etag(job.desired.text());
+        if !condition.allows(&current) {
+            return Err(Problem::Changed { current });
+        }
+        let desired = patched(&shared, &job, &body)?;
+        return preview(&job, current, &desired);
+    }
+    let edited = edit(&shared, &job_id, &condition, |job, _| patched(&shared, job, &body)).await?;
+    if edited.changed {
+        shared.app.metrics.desired_writes.with_label_values(&["patch"]).inc();
+        tracing::info!(%job_id, verb = "patch", "desired changed");
+    }
+    show(&shared, &edited.job, &Seen::of(&edited.job)).await
+}
+
+fn preview(job: &Job, etag: String, desired: &Desired) -> Result<Response, Problem> {
+    let after = desired.to_text();
+    let changes = differences(&compact(job.desired.text()), &compact(&after));
+    let preview =
+        Preview { dry_run: true, job_id: job.job_id.as_str(), etag, changes, desired: Section(after.into()) };
+    json(StatusCode::OK, &preview)
+}
+
+/// What the patch makes of the job's `desired`, or every reason why not.
+fn patched(shared: &Shared, job: &Job, body: &str) -> Result<Desired, Problem> {
+    let Some(named) = members(body) else {
+        let problem = crate::body::syntax(body);
+        let invalid =
+            || Invalid::one("", body.chars().take(120).collect::<String>(), "an object is needed here");
+        return Err(problem.unwrap_or_else(|| Problem::Invalid(invalid())));
+    };
+    let named: BTreeSet<String> = named.into_keys().collect();
+    let before = Head::of(job.desired.text());
+    let merged = merge(job.desired.text(), body).map_err(|e| match e {
+        Unpatchable::Syntax(message) => Problem::Syntax(message),
+        Unpatchable::Deep => Problem::Invalid(Invalid::one("", "", e.to_string())),
+    })?;
+    let (mut errors, desired) = match Desired::parse(&merged) {
+        Err(invalid) => (invalid.errors, None),
+        // What the patch does not name was accepted before. Whether the job-types file still says so is no
+        // reason to refuse, say, a cancellation.
+        Ok(desired) => match shared.app.job_types.check(&desired, shared.app.supports) {
+            Err(mut invalid) => {
+                invalid.errors.retain(|e| named.contains(top(e)));
+                (invalid.errors, Some(desired))
+            }
+            Ok(()) => (Vec::new(), Some(desired)),
+        },
+    };
+    for error in fixed_fields(&before, &merged) {
+        if errors.iter().all(|e| e.pointer != error.pointer) || error.pointer == "/job_type" {
+            errors.retain(|e| e.pointer != error.pointer);
+            errors.push(error);
+        }
+    }
+    match desired {
+        Some(desired) if errors.is_empty() => Ok(desired),
+        _ => Err(Problem::Invalid(Invalid { errors })),
+    }
+}
+
+/// The member of `desired` that an error speaks of.
+fn top(error: &FieldError) -> &str {
+    match error.pointer.trim_start_matches('/').split('/').next().unwrap_or_default() {
+        // `JobTypes::check` speaks of the sizes by their own names.
+        "cpu" | "memory_mib" => "resources",
+        name => name,
+    }
+}
+
+/// Errors of the fields that do not move freely.
+fn fixed_fields(before: &Head<'_>, merged: &str) -> Vec<FieldError> {
+    let after = Head::of(merged);
+    let mut errors = Vec::new();
+    let mut refuse = |name: &str, value: String, message: String| {
+        errors.push(FieldError { pointer: format!("/{name}"), value, message });
+    };
+    if let Some(job_type) = before.job_type.as_ref().filter(|t| after.job_type.as_ref() != Some(t)) {
+        let value = after.job_type.as_ref().map_or_else(|| "null".to_owned(), |t| format!("{t:?}"));
+        let advice = "never changes; cancel this job and submit a new one with POST /jobs";
+        refuse("job_type", value, format!("{job_type:?} {advice}"));
+    }
+    if after.retry < before.retry {
+        let message =
+            format!("never shrinks; {} is stored, and each greater number starts a new run", before.retry);
+        refuse("retry", after.retry.to_string(), message);
+    }
+    errors
+}

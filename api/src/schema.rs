@@ -1,0 +1,423 @@
+//! The bodies as the OpenAPI document describes them. They are described here and not derived from what is
+//! serialised, because most answers are stored text that is passed on as it is. Words come from the
+//! contract; tests compare the fields with real answers.
+
+use crate::problem::FieldProblem;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Ref, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// One of a closed set of words of the contract.
+macro_rules! word {
+    ($($name:ident = $words:ty;)*) => { $(
+        struct $name;
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                words(<$words>::ALL.iter().map(|w| w.as_str())).into()
+            }
+        }
+        impl ToSchema for $name {}
+    )* };
+}
+word! {
+    StatusWord = contract::Status;
+    ReasonWord = contract::Reason;
+    CapacityWord = contract::desired::Capacity;
+    ActionWord = contract::desired::FailureAction;
+    ClassWord = contract::FailureClass;
+}
+
+fn words(all: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(all)).build()
+}
+
+macro_rules! described {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $kind:ty,)* })*) => { $(
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[allow(dead_code, reason = "describes a body in the OpenAPI document")]
+        pub(crate) struct $name { $($(#[$fdoc])* $field: $kind,)* }
+    )* };
+}
+
+/// Any JSON value.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+#[allow(dead_code, reason = "describes a value in the OpenAPI document")]
+pub(crate) struct Any(());
+
+described! {
+    /// What is wanted of a job. Everything but `job_type` has a default, which the job type may set.
+    JobRequest {
+        /// An entry of the job-types file, or `echo`. Never changes.
+        #[schema(example = "echo", required = true)]
+        job_type: String,
+        /// Any JSON value up to 256 KiB, handed to the agent unchanged; default `{}`.
+        payload: Option<Any>,
+        /// Tries per run that count; default 3.
+        #[schema(minimum = 1, maximum = 100)]
+        max_attempts: Option<u32>,
+        /// From the start of an attempt to its stop; default 3600.
+        attempt_timeout_seconds: Option<u64>,
+        /// From the claim of an attempt until its worker must have started; default 600.
+        start_timeout_seconds: Option<u64>,
+        /// Over waiting and all tries of a run; default 86400.
+        active_deadline_seconds: Option<u64>,
+        /// The pause before the next try.
+        backoff: Option<BackoffRequest>,
+        /// Rules that decide on a failed attempt before the budgets do; the first match decides.
+        failure_policy: Option<FailurePolicyRequest>,
+        /// Higher goes first; default 0.
+        #[schema(minimum = -1000, maximum = 1000)]
+        priority: Option<i32>,
+        /// A named concurrency limit of the job-types file.
+        queue: Option<String>,
+        /// The size of the task; a combination that Fargate offers.
+        resources: Option<ResourcesRequest>,
+        /// Default `on_demand`.
+        #[schema(value_type = Option<CapacityWord>)]
+        capacity: Option<String>,
+        /// Environment of the agent.
+        #[schema(value_type = Object)]
+        env: Option<String>,
+        /// For people and filters.
+        #[schema(value_type = Object)]
+        labels: Option<String>,
+        /// Default 604800: seven days.
+        ttl_seconds_after_finished: Option<u64>,
+        /// Fails the job when its estimated cost passes this.
+        max_cost_usd: Option<f64>,
+        /// Hold the job.
+        suspend: Option<bool>,
+        /// End the job as FAILED/Cancelled.
+        cancel: Option<bool>,
+        /// Grows by one for each forced retry; never shrinks.
+        retry: Option<u64>,
+    }
+    /// `min(initial_seconds * factor^n, max_seconds)`, with 10 % jitter.
+    BackoffRequest {
+        /// Default 10.
+        initial_seconds: Option<u64>,
+        /// Default 2.
+        factor: Option<u32>,
+        /// Default 300.
+        max_seconds: Option<u64>,
+    }
+    /// Ordered rules.
+    FailurePolicyRequest {
+        /// At most 20.
+        rules: Vec<FailureRuleRequest>,
+    }
+    /// Matches when every list that is there holds the attempt's value.
+    FailureRuleRequest {
+        /// Exit codes of the agent.
+        exit_codes: Option<Vec<i32>>,
+        /// Failure classes.
+        #[schema(value_type = Option<Vec<ClassWord>>)]
+        classes: Option<Vec<String>>,
+        /// Stop codes of the task runtime, verbatim.
+        stop_codes: Option<Vec<String>>,
+        /// What to do.
+        #[schema(value_type = ActionWord)]
+        action: String,
+    }
+    /// The size of a task.
+    ResourcesRequest {
+        /// 1024 units are one vCPU.
+        cpu: u32,
+        /// MiB.
+        memory_mib: u32,
+        /// 21 to 200.
+        ephemeral_storage_gib: Option<u32>,
+    }
+    /// A job: flat fields, then the sections as stored. Launch tokens are cut to their first eight digits.
+    JobDocument {
+        /// The job.
+        job_id: String,
+        /// Null when a hand edit made it unreadable, like the next.
+        #[schema(required = true)]
+        job_type: Option<String>,
+        /// As submitted.
+        #[schema(required = true)]
+        payload: Option<Any>,
+        /// One of four words.
+        #[schema(value_type = StatusWord)]
+        status: String,
+        /// Why the job waits or how it ended.
+        #[schema(required = true, value_type = Option<ReasonWord>)]
+        reason: Option<String>,
+        /// The reason in words.
+        message: String,
+        /// Attempts so far.
+        attempt: u32,
+        /// RFC 3339, like the next two.
+        #[schema(required = true)]
+        created_at: Option<String>,
+        /// When the last attempt started.
+        #[schema(required = true)]
+        started_at: Option<String>,
+        /// When the run ended.
+        #[schema(required = true)]
+        finished_at: Option<String>,
+        /// Once there, and not above 1 MiB.
+        result: Option<Any>,
+        /// Once there.
+        result_url: Option<String>,
+        /// Why a result that is there cannot be shown.
+        result_problem: Option<String>,
+        /// Sections that cannot be decoded.
+        invalid: Option<Vec<BrokenSection>>,
+        /// What is wanted.
+        desired: Any,
+        /// The reconciler's memory; null before its first look.
+        #[schema(required = true)]
+        control: Option<Any>,
+        /// Who asked, and when.
+        created: Any,
+        /// The index mark.
+        active: bool,
+    }
+    /// A section that a hand edit broke.
+    BrokenSection {
+        /// Its name.
+        section: String,
+        /// What is wrong.
+        errors: Vec<FieldProblem>,
+    }
+    /// A job of a listing.
+    JobSummary {
+        /// The job.
+        job_id: String,
+        /// Null when it cannot be decoded.
+        #[schema(required = true)]
+        job_type: Option<String>,
+        /// One of four words.
+        #[schema(value_type = StatusWord)]
+        status: String,
+        /// Why the job waits or how it ended.
+        #[schema(required = true, value_type = Option<ReasonWord>)]
+        reason: Option<String>,
+        /// The reason in words.
+        message: String,
+        /// Attempts so far.
+        attempt: u32,
+        /// RFC 3339, like the next two.
+        #[schema(required = true)]
+        created_at: Option<String>,
+        /// When the last attempt started.
+        #[schema(required = true)]
+        started_at: Option<String>,
+        /// When the run ended.
+        #[schema(required = true)]
+        finished_at: Option<String>,
+        /// As submitted.
+        #[schema(value_type = Object)]
+        labels: String,
+    }
+    /// A page of jobs.
+    JobList {
+        /// Newest first; may be fewer than asked for although more follow.
+        jobs: Vec<JobSummary>,
+        /// Send as `cursor` to go on; null at the end.
+        #[schema(required = true)]
+        next_cursor: Option<String>,
+    }
+    /// What a patch would change.
+    DryRun {
+        /// True.
+        dry_run: bool,
+        /// The job.
+        job_id: String,
+        /// Of `desired` as it is.
+        etag: String,
+        /// Member by member.
+        changes: Vec<ChangeDocument>,
+        /// As it would be stored.
+        desired: Any,
+        /// What the reconciler would do first.
+        #[schema(required = true)]
+        decision: Option<DecisionDocument>,
+    }
+    /// A change.
+    ChangeDocument {
+        /// JSON pointer.
+        pointer: String,
+        /// Absent when there was nothing.
+        before: Option<Any>,
+        /// Absent when there is nothing any more.
+        after: Option<Any>,
+    }
+    /// The decision core's answer for the records as they are, a free slot and no news of running tasks.
+    DecisionDocument {
+        /// `write`, `do` or `wait`.
+        kind: String,
+        /// The effect's name, when `do`.
+        effect: Option<String>,
+        /// In words.
+        why: Option<String>,
+        /// The reason that the job would show.
+        #[schema(value_type = Option<ReasonWord>)]
+        reason: Option<String>,
+        /// The status that the job would show, when `write`.
+        #[schema(value_type = Option<StatusWord>)]
+        status: Option<String>,
+        /// When it is looked at again, when `wait`.
+        until: Option<String>,
+    }
+    /// The body of a retry.
+    RetryRequest {
+        /// Also when the job has not ended.
+        force: Option<bool>,
+    }
+    /// Why a job is where it is.
+    Explanation {
+        /// The job.
+        job_id: String,
+        /// One of four words.
+        #[schema(value_type = StatusWord)]
+        status: String,
+        /// The primary reason.
+        #[schema(required = true, value_type = Option<ReasonWord>)]
+        reason: Option<String>,
+        /// The reason in words.
+        message: String,
+        /// Everything else that would keep the job from going on.
+        #[schema(value_type = Vec<ReasonWord>)]
+        blockers: Vec<String>,
+        /// Since when.
+        #[schema(required = true)]
+        since: Option<String>,
+        /// What comes next.
+        next: NextDocument,
+        /// Fields of desired that cannot be decoded.
+        errors: Option<Vec<FieldProblem>>,
+    }
+    /// What comes next.
+    NextDocument {
+        /// In words.
+        what: String,
+        /// When.
+        at: Option<String>,
+        /// `nobody`, `you` or `operator`.
+        who: String,
+    }
+    /// The attempts of a job.
+    AttemptList {
+        /// The job.
+        job_id: String,
+        /// Oldest first.
+        attempts: Vec<AttemptDocument>,
+    }
+    /// An attempt.
+    AttemptDocument {
+        /// From 1 over the job's life; null when the claim cannot be decoded.
+        #[schema(required = true)]
+        number: Option<u32>,
+        /// The run it belongs to.
+        #[schema(required = true)]
+        run: Option<u32>,
+        /// The first digits of the launch token.
+        token: String,
+        /// `launching`, `running`, `finished`, `stopping` or `closed`.
+        state: String,
+        /// RFC 3339, like the others.
+        #[schema(required = true)]
+        claimed_at: Option<String>,
+        /// By the worker's clock.
+        #[schema(required = true)]
+        started_at: Option<String>,
+        /// By the worker's clock.
+        #[schema(required = true)]
+        heartbeat_at: Option<String>,
+        /// By the worker's clock.
+        #[schema(required = true)]
+        finished_at: Option<String>,
+        /// When it was certain that nothing of it is alive.
+        #[schema(required = true)]
+        closed_at: Option<String>,
+        /// Sections that cannot be decoded.
+        invalid: Option<Vec<BrokenSection>>,
+        /// The start gate.
+        #[schema(required = true)]
+        gate: Option<Any>,
+        /// What the worker reported.
+        #[schema(required = true)]
+        report: Option<Any>,
+        /// How it was closed, with the evidence.
+        #[schema(required = true)]
+        closing: Option<Any>,
+    }
+    /// The events of a job.
+    EventList {
+        /// The job.
+        job_id: String,
+        /// Oldest first.
+        events: Vec<EventDocument>,
+    }
+    /// Something that happened.
+    EventDocument {
+        /// RFC 3339.
+        at: String,
+        /// `created`, `claimed`, `started`, `finished`, `closed` or `ended`.
+        event: String,
+        /// The attempt.
+        attempt: Option<u32>,
+        /// In words.
+        message: String,
+    }
+    /// The files of a job.
+    ArtifactList {
+        /// The job.
+        job_id: String,
+        /// By path.
+        artifacts: Vec<ArtifactDocument>,
+    }
+    /// A file.
+    ArtifactDocument {
+        /// Below the job's folder.
+        path: String,
+        /// Bytes.
+        size: u64,
+        /// Where to get it.
+        url: String,
+    }
+    /// Whether the store answers, and who reconciles.
+    HealthDocument {
+        /// `agent-runner`
+        service: String,
+        /// Of this program.
+        version: String,
+        /// `ok` or `unavailable`.
+        status: String,
+        /// As configured.
+        store: String,
+        /// Why it is unavailable.
+        error: Option<String>,
+        /// Null when no reconciler ever ran.
+        #[schema(required = true)]
+        reconciler: Option<HolderDocument>,
+    }
+    /// The holder of the lease.
+    HolderDocument {
+        /// Who.
+        holder: String,
+        /// Counts take-overs.
+        epoch: u64,
+        /// Since the last renewal.
+        lease_age_ms: i64,
+        /// Whether it was given back.
+        released: bool,
+    }
+}
+
+/// The answer to a PATCH: the job, or with `dry_run` the changes.
+pub(crate) struct PatchAnswer;
+
+impl PartialSchema for PatchAnswer {
+    fn schema() -> RefOr<Schema> {
+        let either = ["JobDocument", "DryRun"].map(Ref::from_schema_name);
+        RefOr::T(Schema::OneOf(either.into_iter().fold(OneOfBuilder::new(), OneOfBuilder::item).build()))
+    }
+}
+
+impl ToSchema for PatchAnswer {}
