@@ -1,6 +1,9 @@
 //! Tasks: what executes attempts. The port, and its implementations.
 
-// process.rs
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+#[cfg(feature = "process")]
+pub mod process;
 
 use async_trait::async_trait;
 use contract::{Desired, Evidence, JobId, LaunchRequest, LaunchToken, Refusal, Supports, TaskId};

@@ -1,0 +1,99 @@
+//! Starting a worker: one `posix_spawn`, with everything that does not change prepared once.
+
+use super::folder::Root;
+use contract::{JobId, LaunchToken, Refusal, RefusalKind, TaskId};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Starts workers.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    program: PathBuf,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    cwd: PathBuf,
+    null: File,
+    log: File,
+    /// Commands that are ready but for the four variables of a launch and the lock: an environment is
+    /// copied once per command and not once per launch.
+    ready: Mutex<Vec<Command>>,
+}
+
+impl Spawner {
+    pub(super) fn new(
+        root: &Root,
+        program: PathBuf,
+        args: Vec<OsString>,
+        env: Vec<(OsString, OsString)>,
+        cwd: PathBuf,
+    ) -> io::Result<Self> {
+        let null = File::options().write(true).open("/dev/null")?;
+        let log = root.worker_log()?;
+        Ok(Self { program, args, env, cwd, null, log, ready: Mutex::default() })
+    }
+
+    /// Starts a worker whose stdin is `lock`. An error means that no process exists.
+    pub(super) fn spawn(
+        &self,
+        lock: File,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        root: &Root,
+    ) -> io::Result<Child> {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut command = match ready {
+            Some(command) => command,
+            None => self.command()?,
+        };
+        command
+            .env("AGENT_RUNNER_JOB_ID", job_id.as_str())
+            .env("AGENT_RUNNER_LAUNCH_TOKEN", token.as_str())
+            .env("AGENT_RUNNER_TASK_ID", task.as_str())
+            .env("AGENT_RUNNER_TASK_FOLDER", root.folder(token))
+            .stdin(lock);
+        let spawned = command.spawn();
+        // Closes our copy of the lock: from here on only the worker and its descendants hold it.
+        command.stdin(Stdio::null());
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        spawned
+    }
+
+    /// No group, user or hook of its own: any of these would cost the fast path of `Command`. The worker
+    /// makes its own session.
+    fn command(&self) -> io::Result<Command> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(std::env::vars_os())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.cwd)
+            .stdout(self.null.try_clone()?)
+            .stderr(self.log.try_clone()?);
+        Ok(command)
+    }
+
+    /// What `error` means, in the system's words.
+    pub(super) fn refusal(&self, error: &io::Error) -> Refusal {
+        let program = self.program.display();
+        Refusal { kind: kind(error), message: format!("the worker {program} could not be started: {error}") }
+    }
+}
+
+/// What kind of refusal an error of the operating system is.
+pub(super) fn kind(error: &io::Error) -> RefusalKind {
+    match Errno::from_io_error(error) {
+        // Processes per user, open files per process and per system, bytes per user.
+        Some(Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::DQUOT) => RefusalKind::Quota,
+        // Memory and disk. A program that is being written, as during an update, is whole again soon.
+        Some(Errno::NOMEM | Errno::NOSPC | Errno::TXTBSY | Errno::INTR) => RefusalKind::Capacity,
+        // Not there, not executable, read-only, arguments too long: until somebody changes something.
+        _ => RefusalKind::Misconfigured,
+    }
+}

@@ -1,0 +1,188 @@
+//! Stopping: SIGTERM to the worker, which stops its agent; after the grace SIGKILL to everything that holds
+//! the lock. Nothing is signalled by number alone (see `recorded`).
+
+use super::holders::holders;
+use super::recorded::{Identity, Target, signal, signal_group};
+use super::table::{Entry, Worker};
+use super::{Inner, LookAt};
+use contract::LaunchToken;
+use rustix::process::{Pid, Signal, getpgid};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// How often the holders of a lock are looked for when they are killed: one that forks while it is being
+/// looked for leaves a child that only the next look finds.
+const ROUNDS: u32 = 3;
+
+/// What a call of stop has to do.
+enum Step {
+    Terminate,
+    Wait,
+    Kill,
+}
+
+impl Inner {
+    /// See `Tasks::stop`; the task is alive.
+    pub(super) async fn stop(self: &Arc<Self>, token: &LaunchToken, grace: Duration) -> Result<(), String> {
+        let inner = self.clone();
+        let owned = token.clone();
+        match self.step(token, grace) {
+            Step::Wait => Ok(()),
+            Step::Kill => blocking(self, move || inner.kill(&owned)).await,
+            Step::Terminate => {
+                self.kill_later(token, grace);
+                match self.signal_child(token, Signal::TERM) {
+                    Some(answer) => answer.map_err(words),
+                    None => blocking(self, move || inner.terminate(&owned)).await,
+                }
+            }
+        }
+    }
+
+    fn step(&self, token: &LaunchToken, grace: Duration) -> Step {
+        let now = Instant::now();
+        let mut table = self.table();
+        let entry = table.entry(token.clone()).or_insert_with(|| Entry::new(None, now, Worker::Adopted));
+        let asked_before = entry.stopping.is_some();
+        let first = *entry.stopping.get_or_insert(now);
+        if now.duration_since(first) >= grace {
+            Step::Kill
+        } else if asked_before {
+            Step::Wait
+        } else {
+            Step::Terminate
+        }
+    }
+
+    /// Kills after `grace` even if nobody asks again.
+    fn kill_later(self: &Arc<Self>, token: &LaunchToken, grace: Duration) {
+        let (inner, token) = (self.clone(), token.clone());
+        self.runtime.spawn(async move {
+            tokio::time::sleep(grace).await;
+            if matches!(inner.look(&token), LookAt::Alive(_)) {
+                let killing = inner.clone();
+                if let Err(error) = blocking(&inner, move || killing.kill(&token)).await {
+                    warn!(%error, "a task cannot be killed");
+                }
+            }
+        });
+    }
+
+    /// Signals the worker if it is our child. The table's lock is held meanwhile, so nobody reaps it.
+    fn signal_child(&self, token: &LaunchToken, sent: Signal) -> Option<io::Result<()>> {
+        let mut table = self.table();
+        let entry = table.get_mut(token)?;
+        if !entry.worker_lives() {
+            return None;
+        }
+        let Worker::Child(child) = &entry.worker else { return None };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw)?;
+        let sending = signal(pid, sent);
+        Some(if sent == Signal::KILL { sending.and(signal_group(pid, sent)) } else { sending })
+    }
+
+    /// The task's processes that its lock file names and that still exist: the worker, the agent.
+    fn recorded_targets(&self, token: &LaunchToken) -> (Option<Target>, Option<Target>) {
+        let recorded = self.recorded(token);
+        if recorded.boot_id.as_deref() != Some(&*self.boot_id) {
+            return (None, None);
+        }
+        (recorded.worker.and_then(Identity::open), recorded.agent.and_then(Identity::open))
+    }
+
+    /// Asks a task to stop that is not our child: its worker, or without one whatever is left.
+    fn terminate(&self, token: &LaunchToken) -> Result<(), String> {
+        let (worker, agent) = self.recorded_targets(token);
+        if let Some(worker) = worker {
+            return worker.signal(Signal::TERM).map_err(words);
+        }
+        let mut answer = Answer::default();
+        if let Some(agent) = &agent {
+            answer.note(agent.signal_group(Signal::TERM));
+        }
+        // Once is enough: to some programs a second SIGTERM means "now".
+        let group = agent.as_ref().map(Target::pid);
+        match self.holders(token) {
+            Ok(found) => {
+                for holder in found.iter().filter(|h| group.is_none() || getpgid(Some(h.pid())).ok() != group)
+                {
+                    answer.note(holder.signal(Signal::TERM));
+                }
+            }
+            Err(error) => answer.unsupported(error),
+        }
+        answer.result()
+    }
+
+    /// Kills whatever is left of the task.
+    fn kill(&self, token: &LaunchToken) -> Result<(), String> {
+        let mut answer = Answer::default();
+        // The worker first, so that it does not take its agent's death for an outcome.
+        if let Some(sent) = self.signal_child(token, Signal::KILL) {
+            answer.note(sent);
+        }
+        let (worker, agent) = self.recorded_targets(token);
+        for target in [worker, agent].iter().flatten() {
+            answer.note(target.signal_group(Signal::KILL).and(target.signal(Signal::KILL)));
+        }
+        for _ in 0..ROUNDS {
+            match self.holders(token) {
+                Ok(found) if found.is_empty() => break,
+                Ok(found) => found.iter().for_each(|holder| answer.note(holder.signal(Signal::KILL))),
+                Err(error) => {
+                    answer.unsupported(error);
+                    break;
+                }
+            }
+        }
+        answer.result()
+    }
+
+    /// Who holds the lock. Not while a worker is being spawned: between its fork and its exec it has a copy
+    /// of every file of this process, and would be taken for a holder of other tasks' locks.
+    pub(super) fn holders(&self, token: &LaunchToken) -> io::Result<Vec<Target>> {
+        let _no_spawn = self.spawning.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        holders(token)
+    }
+}
+
+/// What came of several signals.
+#[derive(Default)]
+struct Answer {
+    sent: bool,
+    error: Option<io::Error>,
+}
+
+impl Answer {
+    fn note(&mut self, answer: io::Result<()>) {
+        match answer {
+            Ok(()) => self.sent = true,
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    /// Where holders cannot be found, recorded processes have to do.
+    fn unsupported(&mut self, error: io::Error) {
+        if !self.sent {
+            self.error.get_or_insert(error);
+        }
+    }
+
+    /// Nobody to signal is a success: the last holder has just ended.
+    fn result(self) -> Result<(), String> {
+        self.error.map_or(Ok(()), |error| Err(words(error)))
+    }
+}
+
+fn words(error: io::Error) -> String {
+    format!("the task cannot be signalled: {error}")
+}
+
+async fn blocking(
+    inner: &Inner,
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<(), String> {
+    inner.runtime.spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
