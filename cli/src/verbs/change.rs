@@ -1,0 +1,57 @@
+//! `retry`, `cancel`, `suspend`, `resume`: each writes one wish into each job.
+
+use super::{VerbError, checked};
+use crate::client::{Call, Client, ClientError};
+use crate::exit::Exit;
+use crate::output;
+use contract::JobId;
+
+/// A wish.
+pub(super) struct Change {
+    verb: &'static str,
+    /// What was done, for people.
+    done: &'static str,
+}
+
+pub(super) const RETRY: Change = Change { verb: "retry", done: "will run again" };
+pub(super) const CANCEL: Change = Change { verb: "cancel", done: "will end as FAILED/Cancelled" };
+pub(super) const SUSPEND: Change = Change { verb: "suspend", done: "is held" };
+pub(super) const RESUME: Change = Change { verb: "resume", done: "may go on" };
+
+/// Asks for the change of every job; a refusal for one does not keep the others from it.
+pub(super) fn change(api: &Client, ids: &[String], change: &Change, force: bool) -> Result<Exit, VerbError> {
+    let mut exit = Exit::Done;
+    for job_id in checked(ids)? {
+        match one(api, &job_id, change, force) {
+            Ok(()) => output::data(&format!("{job_id} {}\n", change.done))?,
+            Err(e @ ClientError::Refused(_)) => {
+                exit = Exit::Failed;
+                output::say(&format!("error: {job_id}: {e}{}", hint(change, force, &e)));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(exit)
+}
+
+/// A lost answer is asked for again: the wishes are such that asking twice is asking once.
+fn one(api: &Client, job_id: &JobId, change: &Change, force: bool) -> Result<(), ClientError> {
+    let query = if force { "?force=true" } else { "" };
+    let call = Call::post(format!("/jobs/{job_id}/{}{query}", change.verb), None);
+    match api.call(call.clone()) {
+        // A forced retry that was stored and begun would be counted as a second wish.
+        Err(ClientError::Lost { .. }) if change.verb != "retry" => api.call(call).map(drop),
+        other => other.map(drop),
+    }
+}
+
+fn hint(change: &Change, force: bool, e: &ClientError) -> &'static str {
+    match e {
+        ClientError::Refused(problem)
+            if problem.token() == "conflict" && change.verb == "retry" && !force =>
+        {
+            "\n`agent-runner retry --force` stops the attempt and starts again"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,45 @@
+//! `submit`: stores the wish and prints the job's id.
+
+use super::VerbError;
+use crate::args::NewJob;
+use crate::args::{Submit, SubmitForm};
+use crate::client::{Call, Client, ClientError};
+use crate::exit::Exit;
+use crate::follow::View;
+use crate::{output, request};
+
+pub(super) fn submit(api: &Client, args: &Submit) -> Result<Exit, VerbError> {
+    let answer = send(api, &args.job)?;
+    let view = view(api, &answer)?;
+    match args.output {
+        SubmitForm::Json => output::bytes(&answer)?,
+        SubmitForm::Name => output::data(&format!("{}\n", view.job_id))?,
+        SubmitForm::Table => {
+            output::data(&format!("{}\n", view.job_id))?;
+            output::say(&format!(
+                "submitted {}; follow it with: agent-runner wait {}",
+                args.job.job_type, view.job_id
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Sends a new job; the answer shows it. When the answer is lost the request is repeated once, and the key
+/// sees to it that there is one job. (Within one process no answer is lost.)
+pub(super) fn send(api: &Client, job: &NewJob) -> Result<Vec<u8>, VerbError> {
+    let fresh = || backends::clock::fresh_token().as_str().to_owned();
+    let key = job.idempotency_key.clone().or_else(|| matches!(api, Client::Http { .. }).then(fresh));
+    let call = Call { idempotency_key: key, ..Call::post("/jobs", Some(request::body(job)?)) };
+    match api.call(call.clone()) {
+        Err(ClientError::Lost { .. }) if call.idempotency_key.is_some() => Ok(api.call(call)?),
+        other => Ok(other?),
+    }
+}
+
+pub(super) fn view(api: &Client, answer: &[u8]) -> Result<View, ClientError> {
+    serde_json::from_slice(answer).map_err(|e| ClientError::Foreign {
+        place: api.place().to_owned(),
+        what: format!("an answer is not as expected ({e})"),
+    })
+}
