@@ -1,1 +1,91 @@
-//! See the crate description.
+//! Executes one attempt of a job and reports what it observed.
+//!
+//! The order is the launch protocol's: say who we are in the task's lock file, pass the start gate (whoever
+//! loses ends without executing anything), execute, end every process that the agent left, store result
+//! and logs, report the outcome. A refused report means that the attempt was taken away: the agent is
+//! killed and nothing more is said.
+//!
+//! There is no runtime and no thread until an agent's output has to be copied, because a worker is started
+//! for every attempt and its start-up is the largest part of a short job.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | the outcome is stored, or the attempt is not (or no longer) ours |
+//! | 70 | the worker itself is at fault or was started wrongly (`EX_SOFTWARE` of sysexits.h) |
+//! | 75 | the record store was not reachable for too long (`EX_TEMPFAIL`) |
+//!
+//! # Environment
+//! | variable | meaning |
+//! |---|---|
+//! | `AGENT_RUNNER_JOB_ID`, `AGENT_RUNNER_LAUNCH_TOKEN`, `AGENT_RUNNER_TASK_ID` | which attempt, as which task |
+//! | `AGENT_RUNNER_TASK_FOLDER` | absolute path of an existing folder that belongs to this task |
+//! | `AGENT_RUNNER_RECORDS` | `sqlite:<path>` |
+//! | `AGENT_RUNNER_ARTIFACTS` | `file:<folder>` |
+//! | `AGENT_RUNNER_DURABILITY` | `process` (default) or `power` |
+//! | `AGENT_RUNNER_HEARTBEAT_SECONDS` | between two signs of life, 1 to 3600, default 10 |
+//! | `AGENT_RUNNER_REPORT_PATIENCE_SECONDS` | how long to try to report an outcome, default 600 |
+//! | `AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS` | how long to try to store what an attempt left, default 60 |
+
+mod agent;
+mod attempt;
+#[cfg(test)]
+mod attempt_tests;
+mod echo;
+mod execution;
+mod log;
+mod patience;
+mod proc;
+mod reporter;
+mod settings;
+mod signals;
+mod stores;
+
+use settings::Settings;
+use std::process::ExitCode;
+
+/// What the worker ends with; see the table of the crate's description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    /// Reported, or not ours.
+    Done,
+    /// Our own fault.
+    Internal,
+    /// No store.
+    NoStore,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Internal => 70,
+            Exit::NoStore => 75,
+        })
+    }
+}
+
+/// Executes the attempt that the environment names. Call it first thing in the process: it makes the
+/// process the leader of its own session.
+pub fn main() -> ExitCode {
+    // A panic is printed by its hook; only the exit code is ours to choose.
+    std::panic::catch_unwind(run).unwrap_or(Exit::Internal).into()
+}
+
+fn run() -> Exit {
+    let settings = match Settings::read(|name| std::env::var_os(name)) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            for mistake in mistakes {
+                log::line("-", &mistake);
+            }
+            return Exit::Internal;
+        }
+    };
+    if let Err(e) = proc::introduce(&settings) {
+        log::line(settings.job_id.as_str(), &format!("the task's lock file cannot be written: {e}"));
+        return Exit::Internal;
+    }
+    let records = || stores::records(&settings);
+    let artifacts = || stores::artifacts(&settings);
+    attempt::execute(&settings, &records, &artifacts)
+}

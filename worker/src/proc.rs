@@ -1,0 +1,104 @@
+//! Processes as the rest of the machine sees them: who we are, in the task's lock file.
+//!
+//! The lock file is our stdin, opened for reading and writing and locked by whoever started us. The lock
+//! lasts as long as any process has that stdin (or a copy of it) open, so that "the lock can be taken"
+//! means that worker and agent are gone. The lines in it say which processes to kill: a pid alone would
+//! not do, because numbers are used again, so boot and start time go with it.
+
+use crate::settings::Settings;
+use rustix::fs::SeekFrom;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The lowest number for the agent's copy of the lock. Shell scripts use 3 to 9 for themselves
+/// (`exec 3>file` would close the lock there), and bash looks for its own from 10 and from 255 downwards.
+const LOCK_FD: i32 = 100;
+
+/// Makes a session of our own and writes who we are into the lock file, if the task has one.
+pub(crate) fn introduce(settings: &Settings) -> io::Result<()> {
+    // Refused to the leader of a process group, as when somebody starts a worker by hand in a shell.
+    let _ = rustix::process::setsid();
+    if !settings.has_lock() {
+        return Ok(());
+    }
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let pid = std::process::id();
+    let start_time = start_time("self");
+    let boot_id = boot_id.trim_ascii_end();
+    append(&format!("{{\"boot_id\":\"{boot_id}\",\"pid\":{pid},\"start_time\":{start_time}}}\n"))
+}
+
+/// Adds the agent's process to the lock file.
+pub(crate) fn introduce_agent(pid: u32) -> io::Result<()> {
+    let start_time = start_time(&pid.to_string());
+    append(&format!("{{\"agent_pid\":{pid},\"agent_start_time\":{start_time}}}\n"))
+}
+
+/// Another descriptor of the lock, which children inherit.
+pub(crate) fn inheritable_lock() -> io::Result<OwnedFd> {
+    let lock = rustix::io::fcntl_dupfd_cloexec(io::stdin().as_fd(), LOCK_FD)?;
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
+    Ok(lock)
+}
+
+fn append(line: &str) -> io::Result<()> {
+    let stdin = io::stdin();
+    rustix::fs::seek(&stdin, SeekFrom::End(0))?;
+    // Half a line would be no line; the caller gives up then.
+    match rustix::io::write(&stdin, line.as_bytes())? {
+        n if n == line.len() => Ok(()),
+        _ => Err(rustix::io::Errno::NOSPC.into()),
+    }
+}
+
+/// When a process started, in clock ticks since boot: field 22 of `/proc/<pid>/stat` (proc(5)). 0 where
+/// there is no such file.
+fn start_time(pid: &str) -> u64 {
+    stat_field(pid, 22).unwrap_or(0)
+}
+
+/// Our children, also those that are only waiting to be reaped.
+#[cfg(target_os = "linux")]
+pub(crate) fn children() -> Vec<rustix::process::Pid> {
+    let me = u64::from(std::process::id());
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let pid = rustix::process::Pid::from_raw(name.parse().ok()?)?;
+            (stat_field(&name, 4)? == me).then_some(pid)
+        })
+        .collect()
+}
+
+fn stat_field(pid: &str, field: usize) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses.
+    let end = stat.iter().rposition(|&b| b == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
+    rest.split(' ').nth(field - 3)?.trim().parse().ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_behind_a_name_with_spaces_and_parentheses() {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "exec 2>&-; printf 'a) (b 1' > /proc/self/comm; echo; read _"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let pid = child.id().to_string();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        assert!(stat.contains("(a) (b 1) "), "{stat}");
+        assert_eq!(stat_field(&pid, 4), Some(std::process::id().into()));
+        assert!(start_time(&pid) >= start_time("self") && start_time("self") > 0);
+        assert!(children().iter().any(|c| c.as_raw_nonzero().get().to_string() == pid));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}
