@@ -13,10 +13,6 @@ use contract::{Claim, FailureClass, JsonText, PayloadRef, Program};
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 
-/// How much later than `attempt_timeout_seconds` the worker stops the agent by itself. The reconciler does
-/// it first, and seals the attempt; this guard is for an orchestrator that is away.
-const GUARD_SLACK: Duration = Duration::from_secs(30);
-
 /// An attempt that passed the gate.
 pub(crate) struct Run<'a> {
     pub(crate) settings: &'a Settings,
@@ -36,9 +32,9 @@ impl Run<'_> {
 }
 
 /// What to say when the guard had to act.
-pub(crate) fn too_long(claim: &Claim) -> String {
-    let limit = claim.attempt_timeout_seconds;
-    format!("the attempt was still running {} s after its limit of {limit} s", GUARD_SLACK.as_secs())
+pub(crate) fn too_long(settings: &Settings, claim: &Claim) -> String {
+    let (slack, limit) = (settings.guard.as_secs(), claim.attempt_timeout_seconds);
+    format!("the attempt was still running {slack} s after its limit of {limit} s")
 }
 
 /// Executes the attempt of `settings`.
@@ -62,7 +58,7 @@ pub(crate) fn execute(settings: &Settings, records: OpenRecords<'_>, artifacts: 
             return reporter.finish(outcome, None, Duration::ZERO);
         }
     };
-    let limit = Duration::from_secs(claim.attempt_timeout_seconds).saturating_add(GUARD_SLACK);
+    let limit = Duration::from_secs(claim.attempt_timeout_seconds).saturating_add(settings.guard);
     // A limit that no clock reaches is none: as far away as a clock certainly goes.
     let guard = Instant::now()
         .checked_add(limit)

@@ -124,7 +124,7 @@ fn sleep(run: &mut Run<'_>, duration: Duration) -> Slept {
             return Slept::Well;
         }
         if now >= run.guard {
-            return failed(FailureClass::AttemptTimeout, too_long(run.claim));
+            return failed(FailureClass::AttemptTimeout, too_long(run.settings, run.claim));
         }
         signals.wait(end.min(run.guard).min(run.reporter.due()));
     }

@@ -136,7 +136,7 @@ impl Storing<'_, '_> {
                     manifest.files.push(ManifestEntry { path: file.path, size, sha256 });
                 }
                 Err(e) => {
-                    problem = Some(e.to_string());
+                    problem = Some(e);
                     break;
                 }
             }
@@ -147,8 +147,14 @@ impl Storing<'_, '_> {
                 let message = format!("{}; not everything was stored: {problem}", failure.message);
                 Some(Failure { message, ..failure })
             }
-            (None, Some(message)) => {
-                Some(Failure { class: FailureClass::ArtifactsNotStored, exit_code: None, message })
+            // The agent chose the name; trying again would not change it.
+            (None, Some(e @ ArtifactsError::Key(_))) => {
+                let class = FailureClass::InvalidResult;
+                Some(Failure { class, exit_code: Some(0), message: e.to_string() })
+            }
+            (None, Some(e)) => {
+                let class = FailureClass::ArtifactsNotStored;
+                Some(Failure { class, exit_code: None, message: e.to_string() })
             }
         };
         Some(Outcome { finished_at: execution.finished_at, failure, manifest })

@@ -14,6 +14,9 @@ const HEARTBEAT_SECONDS: u64 = 10;
 const REPORT_PATIENCE_SECONDS: u64 = 600;
 /// How long files are offered. Shorter: a failure to store is itself an outcome, and the job is retried.
 const ARTIFACTS_PATIENCE_SECONDS: u64 = 60;
+/// How much later than `attempt_timeout_seconds` the worker stops the agent by itself. The reconciler does
+/// it first, and seals the attempt; this guard is for an orchestrator that is away.
+const GUARD_SECONDS: u64 = 30;
 
 /// Where records are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     pub(crate) report_patience: Duration,
     pub(crate) artifacts_patience: Duration,
+    pub(crate) guard: Duration,
 }
 
 impl Settings {
@@ -72,6 +76,7 @@ impl Settings {
             read.seconds("AGENT_RUNNER_REPORT_PATIENCE_SECONDS", 0, REPORT_PATIENCE_SECONDS);
         let artifacts_patience =
             read.seconds("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", 0, ARTIFACTS_PATIENCE_SECONDS);
+        let guard = read.seconds("AGENT_RUNNER_GUARD_SECONDS", 0, GUARD_SECONDS);
         match (job_id, token, task, task_folder, records, artifacts) {
             (Some(job_id), Some(token), Some(task), Some(task_folder), Some(records), Some(artifacts))
                 if read.mistakes.is_empty() =>
@@ -87,6 +92,7 @@ impl Settings {
                     heartbeat,
                     report_patience,
                     artifacts_patience,
+                    guard,
                 })
             }
             _ => Err(read.mistakes),

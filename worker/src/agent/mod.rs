@@ -202,7 +202,7 @@ fn watch(run: &mut Run<'_>, family: &mut Family) -> Watched {
 
 fn stop_failure(run: &Run<'_>, class: FailureClass, end: &End) -> Failure {
     let message = match class {
-        FailureClass::AttemptTimeout => too_long(run.claim),
+        FailureClass::AttemptTimeout => too_long(run.settings, run.claim),
         _ => format!("the worker was told to stop, and so was the agent, which {end}"),
     };
     Failure { class, exit_code: Some(end.exit_code()), message }

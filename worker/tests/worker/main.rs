@@ -1,0 +1,7 @@
+//! The real worker program with real agents, a SQLite file and a folder of artifacts.
+
+#![cfg(feature = "sqlite")]
+
+mod agent;
+mod stop;
+mod support;
