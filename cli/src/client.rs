@@ -15,6 +15,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The most bytes of one answer. A result has no limit of its own; this keeps a mistake from filling memory.
 const LARGEST_ANSWER: u64 = 256 * 1024 * 1024;
 
+/// What `/health` calls itself.
+const SERVICE: &str = "agent-runner";
+
 /// A request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Call {
@@ -167,6 +170,20 @@ impl Client {
         match self {
             Self::Http { url, .. } => url,
             Self::InProcess { .. } => "this process",
+        }
+    }
+
+    /// Whether an agent-runner answers. Anything else that listens there is not called again.
+    pub(crate) fn is_there(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Health {
+            service: String,
+        }
+        match self.json::<Health>(Call::get("/health")) {
+            Ok(health) => health.service == SERVICE,
+            // It is one, and says why it cannot serve now.
+            Err(ClientError::Refused(_)) => true,
+            Err(_) => false,
         }
     }
 

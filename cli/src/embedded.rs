@@ -3,8 +3,10 @@
 //! should the other end before the job has, this one takes over within a second.
 
 use crate::client::Client;
+use crate::exit::Exit;
 use crate::node::{self, Node, NodeError};
-use backends::settings::Layers;
+use crate::output::say;
+use backends::settings::{Layers, Settings};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -24,18 +26,18 @@ pub(crate) struct Embedded {
 
 impl Embedded {
     /// Opens the stores of the settings and starts to reconcile.
-    pub(crate) fn start(layers: &Layers) -> Result<Self, NodeError> {
-        let settings = node::read_settings(layers)?;
-        node::log(&settings, layers, true);
+    pub(crate) fn start(settings: &Settings, layers: &Layers) -> Result<Self, NodeError> {
+        node::log(settings, layers, true);
         let runtime = node::runtime()?;
         let (shutdown, asked) = oneshot::channel();
         let guard = runtime.enter();
-        let node = Node::open(&settings, layers)?;
+        let node = Node::open(settings, layers)?;
         let place = node.places.records.display().to_string();
         let (app, reconciler) = node.start(async {
             // A sender that is dropped asks as well.
             let _ = asked.await;
         });
+        let reconciler = tokio::spawn(watched(reconciler));
         let client = Client::InProcess { runtime: runtime.handle().clone(), router: api::router(app) };
         drop(guard);
         Ok(Self { runtime, client, place, shutdown, reconciler })
@@ -60,5 +62,13 @@ impl Embedded {
             tracing::warn!("the reconciler did not end in time and is left");
         }
         self.runtime.shutdown_background();
+    }
+}
+
+/// Whoever follows a job would wait for ever for a reconciler that broke.
+async fn watched(reconciler: JoinHandle<()>) {
+    if let Err(e) = reconciler.await {
+        say(&format!("error: the reconciler ended by itself: {e}"));
+        std::process::exit(Exit::Failed.code().into());
     }
 }

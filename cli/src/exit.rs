@@ -58,8 +58,8 @@ Exit codes:
   123  the job FAILED by one of its own time limits
   124  --timeout passed; the job goes on
   125  the job FAILED, and no exit code of an agent says how
-  130  the job was cancelled, or Ctrl-C was pressed
-  `run` ends with the agent's own exit code when that is how the job FAILED.";
+  130  the job was cancelled, or Ctrl-C was pressed (143: SIGTERM)
+  `run` ends with the agent's own exit code, whatever it is, when that is how the job FAILED.";
 
 #[cfg(test)]
 mod tests {

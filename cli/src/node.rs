@@ -1,11 +1,10 @@
 //! The parts of an orchestrator on this machine, put together from the settings: what `up` serves on a port
 //! and `run` uses without one.
 
-use crate::settings;
 use api::{App, Changes, Limits};
 use async_trait::async_trait;
 use backends::records::{ApiRecords, ReconcilerRecords};
-use backends::settings::{ArtifactsAt, BadSettings, JobTypesAt, Layers, LogFormat, RecordsAt, Settings};
+use backends::settings::{ArtifactsAt, JobTypesAt, Layers, LogFormat, RecordsAt, Settings};
 use backends::sqlite::{Access, Interest, SqliteLease, SqliteOptions, SqliteRecords};
 use backends::{
     Artifacts, ArtifactsError, ChannelHints, Clock, DirArtifacts, Hint, Hints, HintsError, Lease, LeaseError,
@@ -24,9 +23,6 @@ use std::sync::Arc;
 /// Why the parts could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
-    /// Settings are not acceptable.
-    #[error("{0}")]
-    Settings(#[from] BadSettings),
     /// The job-types file is not acceptable.
     #[error("{}: {message}", .file.display())]
     JobTypes { file: PathBuf, message: String },
@@ -52,11 +48,9 @@ pub(crate) enum NodeError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The port is taken.
-    #[error(
-        "{address} is in use by another program\n\
-         choose another address with --listen, as in --listen 127.0.0.1:8001, or end what listens there"
-    )]
-    AddressInUse { address: std::net::SocketAddr },
+    #[error("{address} is in use by {}\nchoose another address with --listen, or end what listens there",
+        if *.ours { "an agent-runner that is up already; `agent-runner get` talks to it" } else { "another program" })]
+    AddressInUse { address: std::net::SocketAddr, ours: bool },
     /// The port cannot be listened on.
     #[error("cannot listen on {address}: {error}\nchoose another address with --listen")]
     Listen { address: std::net::SocketAddr, error: io::Error },
@@ -279,11 +273,6 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .enable_io()
         .enable_time()
         .build()
-}
-
-/// Reads the settings.
-pub(crate) fn read_settings(layers: &Layers) -> Result<Settings, NodeError> {
-    Ok(settings::settings(layers)?)
 }
 
 /// Waits for Ctrl-C or SIGTERM and says which signal it was.

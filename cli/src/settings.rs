@@ -1,7 +1,7 @@
 //! From flags, environment and `.env` to [`Settings`].
 
 use crate::args::{Cli, SettingFlags, Verb};
-use backends::settings::{BadSettings, DotEnvError, Layers, Machine, Settings};
+use backends::settings::{BadSettings, DotEnvError, Layers, Machine, Settings, address};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(crate) fn url(layers: &Layers) -> (String, bool) {
     if let Some(url) = layers.get("AGENT_RUNNER_URL") {
         return (url, true);
     }
-    let listen = layers.get("AGENT_RUNNER_LISTEN").and_then(|text| text.parse::<SocketAddr>().ok());
+    let listen = layers.get("AGENT_RUNNER_LISTEN").and_then(|text| address(&text).ok());
     let address = listen.unwrap_or(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8000));
     (format!("http://{}", reachable(address)), false)
 }
@@ -70,6 +70,10 @@ mod tests {
         assert_eq!(url(&layers(&[("AGENT_RUNNER_URL", "http://h:1")])), ("http://h:1".into(), true));
         assert_eq!(
             url(&layers(&[("AGENT_RUNNER_LISTEN", "0.0.0.0:9")])),
+            ("http://127.0.0.1:9".into(), false)
+        );
+        assert_eq!(
+            url(&layers(&[("AGENT_RUNNER_LISTEN", "localhost:9")])),
             ("http://127.0.0.1:9".into(), false)
         );
         assert_eq!(url(&layers(&[("AGENT_RUNNER_LISTEN", "[::]:9")])), ("http://[::1]:9".into(), false));

@@ -41,6 +41,9 @@ pub(crate) enum VerbError {
     /// The parts of an orchestrator could not be put together.
     #[error("{0}")]
     Node(#[from] NodeError),
+    /// A part that should run until it is asked to end did not.
+    #[error("{0} ended by itself; see the log. {1}")]
+    Ended(&'static str, String),
     /// The output cannot be written.
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
@@ -56,7 +59,7 @@ impl VerbError {
             | Self::DotEnv(_)
             | Self::Usage(_)
             | Self::Node(NodeError::JobTypes { .. }) => Exit::Usage,
-            Self::Client(_) | Self::Node(_) | Self::Output(_) => Exit::Failed,
+            Self::Client(_) | Self::Node(_) | Self::Ended(..) | Self::Output(_) => Exit::Failed,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{VerbError, submit};
 use crate::args::Run;
-use crate::client::{Call, Client, ClientError};
+use crate::client::{Call, Client};
 use crate::embedded::Embedded;
 use crate::exit::Exit;
 use crate::follow::{Progress, Until, View, exit_of, follow};
@@ -14,38 +14,21 @@ use std::time::Instant;
 pub(super) fn run(args: &Run, layers: &Layers) -> Result<Exit, VerbError> {
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     // A mistake in the request shows before anything is started.
-    request::body(&args.job)?;
+    let body = request::body(&args.job)?;
     let (url, chosen) = settings::url(layers);
     let remote = Client::http(&url)?;
-    if chosen || answers(&remote) {
+    if chosen || remote.is_there() {
         let goes_on = format!("it goes on at {url}");
-        return submit_and_follow(&remote, args, deadline, Arc::new(Outcome::new(goes_on)));
+        return submit_and_follow(&remote, args, body, deadline, Arc::new(Outcome::new(goes_on)));
     }
-    let embedded = Embedded::start(layers)?;
+    let embedded = Embedded::start(&settings::settings(layers)?, layers)?;
     output::say(&format!("nothing answers at {url}: running it here, in {}", embedded.place()));
     let outcome =
         Arc::new(Outcome::new("it goes on with the next `agent-runner up` or `run` here".to_owned()));
-    let exit = submit_and_follow(embedded.client(), args, deadline, outcome);
+    let exit = submit_and_follow(embedded.client(), args, body, deadline, outcome);
     embedded.stop();
     exit
 }
-
-/// Whether an agent-runner answers. Anything else on its port is not called again.
-fn answers(api: &Client) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Health {
-        service: String,
-    }
-    match api.json::<Health>(Call::get("/health")) {
-        Ok(health) => health.service == SERVICE,
-        // It is one, and says why it cannot serve now.
-        Err(ClientError::Refused(_)) => true,
-        Err(_) => false,
-    }
-}
-
-/// What `/health` calls itself.
-const SERVICE: &str = "agent-runner";
 
 /// What to say when the program is interrupted.
 struct Outcome {
@@ -69,11 +52,12 @@ impl Outcome {
 fn submit_and_follow(
     api: &Client,
     args: &Run,
+    body: String,
     deadline: Option<Instant>,
     outcome: Arc<Outcome>,
 ) -> Result<Exit, VerbError> {
     on_interrupt(outcome.clone())?;
-    let first = submit::view(api, &submit::send(api, &args.job)?)?;
+    let first = submit::view(api, &submit::send(api, body, args.job.idempotency_key.as_ref())?)?;
     *outcome.job_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(first.job_id.clone());
     output::say(&format!("job {} ({})", first.job_id, args.job.job_type));
     let mut progress = Progress::default();

@@ -1,7 +1,6 @@
 //! `submit`: stores the wish and prints the job's id.
 
 use super::VerbError;
-use crate::args::NewJob;
 use crate::args::{Submit, SubmitForm};
 use crate::client::{Call, Client, ClientError};
 use crate::exit::Exit;
@@ -9,7 +8,7 @@ use crate::follow::View;
 use crate::{output, request};
 
 pub(super) fn submit(api: &Client, args: &Submit) -> Result<Exit, VerbError> {
-    let answer = send(api, &args.job)?;
+    let answer = send(api, request::body(&args.job)?, args.job.idempotency_key.as_ref())?;
     let view = view(api, &answer)?;
     match args.output {
         SubmitForm::Json => output::bytes(&answer)?,
@@ -27,10 +26,10 @@ pub(super) fn submit(api: &Client, args: &Submit) -> Result<Exit, VerbError> {
 
 /// Sends a new job; the answer shows it. When the answer is lost the request is repeated once, and the key
 /// sees to it that there is one job. (Within one process no answer is lost.)
-pub(super) fn send(api: &Client, job: &NewJob) -> Result<Vec<u8>, VerbError> {
+pub(super) fn send(api: &Client, body: String, key: Option<&String>) -> Result<Vec<u8>, VerbError> {
     let fresh = || backends::clock::fresh_token().as_str().to_owned();
-    let key = job.idempotency_key.clone().or_else(|| matches!(api, Client::Http { .. }).then(fresh));
-    let call = Call { idempotency_key: key, ..Call::post("/jobs", Some(request::body(job)?)) };
+    let key = key.cloned().or_else(|| matches!(api, Client::Http { .. }).then(fresh));
+    let call = Call { idempotency_key: key, ..Call::post("/jobs", Some(body)) };
     match api.call(call.clone()) {
         Err(ClientError::Lost { .. }) if call.idempotency_key.is_some() => Ok(api.call(call)?),
         other => Ok(other?),

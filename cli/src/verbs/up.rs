@@ -1,10 +1,11 @@
 //! `up`: API and reconciler in one process, until Ctrl-C or SIGTERM.
 
 use super::VerbError;
+use crate::client::Client;
 use crate::exit::Exit;
 use crate::node::{self, Node, NodeError, Places};
 use crate::output::say;
-use crate::settings::reachable;
+use crate::settings::{self, reachable};
 use backends::settings::Layers;
 use std::io;
 use std::net::SocketAddr;
@@ -16,54 +17,77 @@ use tokio::sync::watch;
 const LAST_WORK: Duration = Duration::from_millis(1800);
 
 pub(super) fn up(layers: &Layers) -> Result<Exit, VerbError> {
-    let settings = node::read_settings(layers)?;
+    let settings = settings::settings(layers)?;
     node::log(&settings, layers, false);
     let runtime = node::runtime()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // The port first: a second `up` by mistake then opens nothing.
         let listener = listen(settings.listen).await?;
-        let address = listener.local_addr()?;
-        let node = Node::open(&settings, layers)?;
-        let leads = node.lease.acquire(&node.holder).await.map_err(NodeError::from)?.is_some();
-        let other = if leads { None } else { node.lease.view().await.map_err(NodeError::from)? };
-        let places = node.places.clone();
-        let (stop, stopped) = watch::channel(false);
-        let ended = |mut stopped: watch::Receiver<bool>| async move {
-            // A sender that is dropped asks as well.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
-        let (app, reconciler) = node.start(ended(stopped.clone()));
-        let server = tokio::spawn(api::serve(listener, app, ended(stopped)));
-        say(&banner(address, &places));
-        if !leads {
-            let who = other.map_or_else(|| "another orchestrator".to_owned(), |view| view.holder);
-            say(&format!("{who} works on these records: serving the API, and standing by to take over"));
-        }
-        node::interrupted().await?;
-        stop.send_replace(true);
-        say("ending; workers live on and are taken over at the next start (Ctrl-C again: at once)");
-        tokio::select! {
-            _ = async { tokio::join!(server, reconciler) } => {}
-            () = tokio::time::sleep(LAST_WORK) => tracing::warn!("work that did not end in time is left"),
-            _ = node::interrupted() => {}
-        }
-        Ok::<_, VerbError>(())
-    })?;
+        serve(listener, Node::open(&settings, layers)?).await
+    });
     runtime.shutdown_background();
+    ended
+}
+
+async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
+    let address = listener.local_addr()?;
+    let role = role(&node).await?;
+    let places = node.places.clone();
+    let (stop, stopped) = watch::channel(false);
+    let asked = |mut stopped: watch::Receiver<bool>| async move {
+        // A sender that is dropped asks as well.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let (app, mut reconciler) = node.start(asked(stopped.clone()));
+    let mut server = tokio::spawn(api::serve(listener, app, asked(stopped)));
+    say(&banner(address, &places));
+    role.iter().for_each(|role| say(role));
+    let what = tokio::select! {
+        signal = node::interrupted() => { signal?; None }
+        // A half that ended by itself must not leave the other one looking healthy.
+        ended = &mut reconciler => Some(("the reconciler", ended)),
+        ended = &mut server => Some(("the API", ended)),
+    };
+    if let Some((what, ended)) = what {
+        return Err(VerbError::Ended(what, ended.err().map_or_else(String::new, |e| e.to_string())));
+    }
+    stop.send_replace(true);
+    say("ending; workers live on and are taken over at the next start (Ctrl-C again: at once)");
+    tokio::select! {
+        _ = async { tokio::join!(server, reconciler) } => {}
+        () = tokio::time::sleep(LAST_WORK) => tracing::warn!("work that did not end in time is left"),
+        _ = node::interrupted() => {}
+    }
     Ok(Exit::Done)
+}
+
+/// Takes the lease if it is free; says who has it otherwise.
+async fn role(node: &Node) -> Result<Option<String>, NodeError> {
+    if node.lease.acquire(&node.holder).await?.is_some() {
+        return Ok(None);
+    }
+    let who = node.lease.view().await?.map_or_else(|| "another orchestrator".to_owned(), |view| view.holder);
+    Ok(Some(format!("{who} works on these records: serving the API, and standing by to take over\n")))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => NodeError::AddressInUse { address },
+        io::ErrorKind::AddrInUse => NodeError::AddressInUse { address, ours: is_ours(address) },
         _ => NodeError::Listen { address, error },
     })
+}
+
+/// Whether an agent-runner answers at an address.
+fn is_ours(address: SocketAddr) -> bool {
+    Client::http(&format!("http://{}", reachable(address))).is_ok_and(|client| client.is_there())
 }
 
 fn banner(address: SocketAddr, places: &Places) -> String {
     let url = format!("http://{}", reachable(address));
     let job_types =
         places.job_types.as_ref().map_or("the built-in echo only".into(), |f| f.display().to_string());
+    // As it was typed: after `cargo run` it is not on the PATH.
+    let program = std::env::args().next().unwrap_or_else(|| "agent-runner".to_owned());
     let option = if url == "http://127.0.0.1:8000" { String::new() } else { format!(" --url {url}") };
     format!(
         "agent-runner {version} is up\n\
@@ -76,8 +100,8 @@ fn banner(address: SocketAddr, places: &Places) -> String {
          job types  {job_types}\n\
          \n\
          In another terminal:\n\
-         \x20 agent-runner{option} run echo --payload '{{\"message\":\"Hello, World!\"}}'\n\
-         \x20 agent-runner{option} get\n\
+         \x20 {program}{option} run echo --payload '{{\"message\":\"Hello, World!\"}}'\n\
+         \x20 {program}{option} get\n\
          Ctrl-C ends this; running workers live on.\n",
         version = env!("CARGO_PKG_VERSION"),
         records = places.records.display(),

@@ -267,7 +267,11 @@ fn hints(text: &str) -> Result<HintsFrom, String> {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// The address of a listener.
+///
+/// # Errors
+/// What is allowed.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let text =
         text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     text.parse().map_err(|_| "an IP address and a port, as in 127.0.0.1:8000 or [::1]:8000".to_owned())

@@ -156,7 +156,8 @@ pub fn markdown() -> String {
         let default =
             if s.default_words.is_empty() { format!("`{}`", s.default) } else { s.default_words.into() };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| `{}` | {default} | {} | {} |", s.name, s.allowed, s.about);
+        let allowed = if s.allowed.contains('<') { format!("`{}`", s.allowed) } else { s.allowed.into() };
+        let _ = writeln!(text, "| `{}` | {default} | {allowed} | {} |", s.name, s.about);
     }
     text
 }
