@@ -1,20 +1,22 @@
-//! What a write survives: one setting for records and artifacts.
+//! How much a write survives; one setting for records and artifacts.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a write survives once it was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What a stored value survives (`AGENT_RUNNER_DURABILITY`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
-    /// The end of any process, by kill -9 too. A power cut may undo the last writes.
+    /// The death of any process, `kill -9` included. A power loss may take back the last writes (of the
+    /// records: back to an earlier consistent state). SQLite `synchronous=NORMAL`; files are renamed into
+    /// place without fsync.
     #[default]
     Process,
-    /// A power cut: every acknowledged write is on the disk.
+    /// A power loss too: SQLite `synchronous=FULL`, fsync of files and folders.
     Power,
 }
 
 impl Durability {
-    /// The word in settings.
+    /// The word of the setting.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,5 +41,18 @@ impl FromStr for Durability {
             "power" => Ok(Self::Power),
             _ => Err(format!("{text:?} is none of process, power")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durability_survives_its_text_form() {
+        for durability in [Durability::Process, Durability::Power] {
+            assert_eq!(durability.to_string().parse(), Ok(durability));
+        }
+        assert!("full".parse::<Durability>().unwrap_err().contains("process, power"));
     }
 }

@@ -44,6 +44,12 @@ impl HintSender {
     pub fn send(&self, hint: Hint) {
         let _ = self.0.unbounded_send(hint);
     }
+
+    /// Whether the receiver has gone away.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
 }
 
 /// Hints within the process.

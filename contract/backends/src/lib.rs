@@ -17,6 +17,8 @@ pub mod hints;
 pub mod lease;
 pub mod records;
 pub mod settings;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 pub use clock::{Clock, SystemClock};
@@ -29,3 +31,5 @@ pub use records::{
     Retry, Revision, StartAnswer, WriteAnswer,
 };
 pub use settings::{Layers, Settings};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Access, Interest, SqliteLease, SqliteOptions, SqliteRecords};

@@ -1,0 +1,232 @@
+//! Waiting for somebody to write to the WAL.
+
+use rusqlite::Connection;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::ffi::OsString;
+use std::io::{PipeReader, PipeWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+use inotify::Events;
+#[cfg(not(target_os = "linux"))]
+use nothing::Events;
+
+/// How often the database is asked whether it changed where no events are to be had. A change is to be seen
+/// within 100 ms.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Why the wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// Something was written.
+    Event,
+    /// Nothing happened for the given time.
+    Timeout,
+    /// The [`Stopper`] was dropped.
+    Stop,
+}
+
+/// Ends the wait when it is dropped.
+pub(super) struct Stopper(PipeWriter);
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        // A byte rather than the hang-up: a child that is being spawned may hold the pipe open.
+        let _ = self.0.write_all(&[0]);
+    }
+}
+
+/// What the watch thread waits for.
+pub(super) struct Wake {
+    stop: PipeReader,
+    /// `None`: poll.
+    events: Option<Events>,
+    /// `PRAGMA data_version` when it was last asked for.
+    version: Option<i64>,
+}
+
+impl Wake {
+    /// Watches the WAL of the database at `path`, which exists.
+    pub(super) fn watch(path: &Path) -> std::io::Result<(Self, Stopper)> {
+        let (mut wake, stopper) = Self::poll()?;
+        match Events::watch(path) {
+            Ok(events) => wake.events = Some(events),
+            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(e) => tracing::warn!(error = %e, "cannot watch the database file, polling it"),
+        }
+        Ok((wake, stopper))
+    }
+
+    /// Polls the database.
+    pub(super) fn poll() -> std::io::Result<(Self, Stopper)> {
+        let (stop, stopper) = std::io::pipe()?;
+        Ok((Self { stop, events: None, version: None }, Stopper(stopper)))
+    }
+
+    /// Gives up on events.
+    pub(super) fn poll_from_now_on(&mut self) {
+        self.events = None;
+    }
+
+    /// Waits at most `timeout`; without one until something happens.
+    pub(super) fn wait(&mut self, conn: &Connection, timeout: Option<Duration>) -> std::io::Result<Woken> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let nap =
+                if self.events.is_some() { left } else { Some(left.map_or(POLL, |left| left.min(POLL))) };
+            if self.sleep(nap)? {
+                return Ok(Woken::Stop);
+            }
+            let happened = match &mut self.events {
+                Some(events) => events.take()?,
+                None => self.version_moved(conn),
+            };
+            if happened {
+                return Ok(Woken::Event);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(Woken::Timeout);
+            }
+        }
+    }
+
+    /// Forgets the events that are there.
+    pub(super) fn drain(&mut self) {
+        if let Some(events) = &mut self.events
+            && let Err(e) = events.take()
+        {
+            tracing::debug!(error = %e, "could not drain the events");
+        }
+    }
+
+    /// Sleeps until there is an event. Says whether to stop.
+    fn sleep(&self, nap: Option<Duration>) -> std::io::Result<bool> {
+        let nap = nap.map(|nap| Timespec {
+            tv_sec: nap.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: nap.subsec_nanos().into(),
+        });
+        let mut ready = vec![PollFd::new(&self.stop, PollFlags::IN)];
+        ready.extend(self.events.as_ref().map(|events| PollFd::new(events, PollFlags::IN)));
+        match poll(&mut ready, nap.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!ready[0].revents().is_empty()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether another connection committed since the last call. An error counts as a change: whoever reads
+    /// next gets the error, too.
+    fn version_moved(&mut self, conn: &Connection) -> bool {
+        let version = conn
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut version| version.query_row([], |row| row.get(0)));
+        let version = version.ok();
+        let moved = version.is_none() || version != self.version;
+        self.version = version;
+        moved
+    }
+}
+
+/// The database's path with `suffix` appended, as SQLite names the files beside it.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(target_os = "linux")]
+mod inotify {
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+    use rustix::io::Errno;
+    use std::ffi::CString;
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::{Path, PathBuf};
+
+    /// Writes to the WAL, and new files of its name: the last process that leaves deletes the WAL, and some
+    /// tools replace the whole database.
+    pub(super) struct Events {
+        inotify: OwnedFd,
+        wal: PathBuf,
+        name: CString,
+    }
+
+    impl Events {
+        pub(super) fn watch(path: &Path) -> std::io::Result<Self> {
+            let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            let wal = super::beside(path, "-wal");
+            let name = CString::new(wal.file_name().unwrap_or_default().as_bytes())?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            inotify::add_watch(&inotify, folder, WatchFlags::CREATE | WatchFlags::MOVED_TO)?;
+            let events = Self { inotify, wal, name };
+            events.watch_wal()?;
+            Ok(events)
+        }
+
+        /// Watches the file that has the WAL's name now. One that does not exist announces itself by its
+        /// creation.
+        fn watch_wal(&self) -> std::io::Result<()> {
+            match inotify::add_watch(&self.inotify, &self.wal, WatchFlags::MODIFY) {
+                Ok(_) | Err(Errno::NOENT) => Ok(()),
+                Err(e) => Err(e.into()),
+            }
+        }
+
+        /// Takes the events that are there. Says whether one of them may be a commit.
+        pub(super) fn take(&mut self) -> std::io::Result<bool> {
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = Reader::new(&self.inotify, &mut buffer);
+            let (mut commit, mut new_wal) = (false, false);
+            loop {
+                match reader.next() {
+                    Ok(event) => {
+                        new_wal |= event.file_name() == Some(&self.name);
+                        // Overflow: events were lost, so anything may have happened.
+                        commit |= event.events().intersects(ReadFlags::MODIFY | ReadFlags::QUEUE_OVERFLOW);
+                    }
+                    Err(Errno::AGAIN) => break,
+                    Err(Errno::INTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            if new_wal {
+                self.watch_wal()?;
+            }
+            Ok(commit || new_wal)
+        }
+    }
+
+    impl AsFd for Events {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.inotify.as_fd()
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod nothing {
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::path::Path;
+
+    /// This system has no events that the program knows.
+    pub(super) struct Events(OwnedFd);
+
+    impl Events {
+        pub(super) fn watch(_: &Path) -> std::io::Result<Self> {
+            Err(std::io::ErrorKind::Unsupported.into())
+        }
+
+        pub(super) fn take(&mut self) -> std::io::Result<bool> {
+            Ok(false)
+        }
+    }
+
+    impl AsFd for Events {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `SqliteLease` and the hints of SQLite and of channels against the conformance suites.
+
+#![cfg(all(feature = "conformance", feature = "sqlite"))]
+
+use backends::conformance::{fixtures, hints, lease};
+use backends::{
+    Access, ChannelHints, Durability, Hint, Interest, RecordsBackend, SqliteLease, SqliteOptions,
+    SqliteRecords,
+};
+use pollster::block_on;
+use std::sync::Arc;
+
+fn open_lease() -> lease::Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    lease::Fixture {
+        contender: Box::new(move || Arc::new(SqliteLease::open(&path))),
+        block_on: |future| block_on(future),
+        guard: Box::new(folder),
+    }
+}
+
+mod on_sqlite {
+    backends::lease_conformance!(super::open_lease);
+    backends::hints_conformance!(super::open_feed);
+}
+
+/// Jobs are created by a second opener of the file, whose commits only the file announces.
+fn open_feed() -> hints::Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let mut options = SqliteOptions { durability: Durability::Process, access: Access::Orchestrator };
+    let records = SqliteRecords::open(&path, options).unwrap();
+    options.access = Access::Worker;
+    let other = SqliteRecords::open(&path, options).unwrap();
+    let source = records.subscribe(Interest::Reconcile);
+    hints::Fixture {
+        hints: Box::new(source),
+        announce: Box::new(move |job_id| {
+            let other = other.clone();
+            Box::pin(async move {
+                let mut new = fixtures::new_job();
+                new.job_id = job_id;
+                other.create(&new).await.unwrap();
+            })
+        }),
+        block_on: |future| block_on(future),
+        guard: Box::new((records, folder)),
+    }
+}
+
+mod on_a_channel {
+    backends::hints_conformance!(super::open_channel);
+}
+
+fn open_channel() -> hints::Fixture {
+    let (sender, source) = ChannelHints::new();
+    hints::Fixture {
+        hints: Box::new(source),
+        announce: Box::new(move |job_id| {
+            sender.send(Hint::Job(job_id));
+            Box::pin(std::future::ready(()))
+        }),
+        block_on: |future| block_on(future),
+        guard: Box::new(()),
+    }
+}
