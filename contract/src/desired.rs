@@ -198,12 +198,17 @@ impl Desired {
     /// # Errors
     /// [`Invalid`] with every error of the text, not only the first.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let mut errors = Vec::new();
-        let desired = read(text, &mut errors);
-        match desired {
-            Some(desired) if errors.is_empty() => Ok(desired),
-            _ => Err(Invalid { errors }),
+        match Self::parse_what_can(text) {
+            (Some(desired), errors) if errors.is_empty() => Ok(desired),
+            (_, errors) => Err(Invalid { errors }),
         }
+    }
+
+    /// Reads what can be read, with defaults for the rest, so that further checks can add to the errors.
+    /// `None`: there is not even a job type.
+    pub(crate) fn parse_what_can(text: &str) -> (Option<Self>, Vec<FieldError>) {
+        let mut errors = Vec::new();
+        (read(text, &mut errors), errors)
     }
 
     /// The text that is stored.

@@ -142,9 +142,14 @@ impl JobTypes {
     /// # Errors
     /// Every error of the request.
     pub fn request(&self, body: &str, supports: Supports) -> Result<Desired, Invalid> {
-        let desired = Desired::parse(&self.with_defaults(body))?;
-        self.check(&desired, supports)?;
-        Ok(desired)
+        let (desired, mut errors) = Desired::parse_what_can(&self.with_defaults(body));
+        if let Some(Err(more)) = desired.as_ref().map(|d| self.check(d, supports)) {
+            errors.extend(more.errors);
+        }
+        match desired {
+            Some(desired) if errors.is_empty() => Ok(desired),
+            _ => Err(Invalid { errors }),
+        }
     }
 
     /// The request body with the job type's defaults added, member by member as text, so that the payload
@@ -295,17 +300,15 @@ mod tests {
 
     #[test]
     fn what_the_runtime_cannot_honour_is_refused_with_all_other_errors() {
-        let body = r#"{"job_type":"ehco","capacity":"spot","max_cost_usd":1,"queue":"q"}"#;
+        let body = r#"{"job_type":"ehco","capacity":"spot","max_cost_usd":1,"queue":"q","retries":1}"#;
         let errors = JobTypes::default().request(body, NOTHING).unwrap_err().errors;
         let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert_eq!(text.len(), 4, "{text:?}");
-        assert!(text[0].contains("did you mean \"echo\""), "{text:?}");
-        assert!(text[2].contains("not supported by this task runtime"), "{text:?}");
+        assert_eq!(text.len(), 5, "{text:?}");
+        assert!(text[0].contains("did you mean \"retry\""), "{text:?}");
+        assert!(text[1].contains("did you mean \"echo\""), "{text:?}");
+        assert!(text[3].contains("not supported by this task runtime"), "{text:?}");
         let all = Supports { spot: true, cost: true };
-        assert_eq!(
-            JobTypes::default().request(r#"{"job_type":"echo","capacity":"spot"}"#, all).is_ok(),
-            true
-        );
+        assert!(JobTypes::default().request(r#"{"job_type":"echo","capacity":"spot"}"#, all).is_ok());
     }
 
     #[test]
