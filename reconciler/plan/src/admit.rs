@@ -56,13 +56,13 @@ pub fn admit(waiting: &Waiting, running: &Running, limits: &Limits) -> Vec<JobId
         let best = lines
             .iter_mut()
             .filter(|(room, _)| *room > 0)
-            .filter_map(|line| line.1.peek().map(|rank| (*rank).clone()).map(|rank| (rank, line)))
-            .min_by(|a, b| a.0.cmp(&b.0));
+            .filter_map(|line| line.1.peek().copied().map(|rank| (rank, line)))
+            .min_by(|a, b| a.0.cmp(b.0));
         let Some((rank, line)) = best else { break };
         line.0 -= 1;
         line.1.next();
         free -= 1;
-        admitted.push(rank.job_id);
+        admitted.push(rank.job_id.clone());
     }
     admitted
 }

@@ -29,7 +29,8 @@ pub enum Decision {
         reason: Option<Reason>,
         /// What else would keep the job from going on.
         blockers: Vec<Reason>,
-        /// Look again at this time even if nothing is heard.
+        /// Look again at this time even if nothing is heard: the decision changes then at the earliest. Of a
+        /// job that has ended it is the TTL, which a scan over ended jobs may find as well.
         until: Option<Timestamp>,
         /// Nothing but a slot is missing: the job competes in [`crate::admit`].
         wants_slot: bool,

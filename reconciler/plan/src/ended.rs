@@ -171,7 +171,10 @@ pub(crate) fn after_end(job: &Job<'_>) -> Decision {
         return new_run(job);
     }
     let finished_at = job.control.finished_at.unwrap_or(job.now);
-    let expires_at = finished_at.plus_seconds(job.desired.ttl_seconds_after_finished);
+    // An end that was edited to lie before that of its attempts must not delete their work early.
+    let last_closed = job.s.attempts.iter().filter_map(|a| a.closing.as_ref()).map(|c| c.closed_at).max();
+    let kept_from = last_closed.map_or(finished_at, |at| at.max(finished_at));
+    let expires_at = kept_from.plus_seconds(job.desired.ttl_seconds_after_finished);
     let stored = job.control.expires_at == Some(expires_at) && job.control.finished_at == Some(finished_at);
     if !stored || !job.s.control.is_valid() || job.s.active {
         let next =
@@ -181,5 +184,5 @@ pub(crate) fn after_end(job: &Job<'_>) -> Decision {
     if job.now >= expires_at {
         return Decision::act(Effect::Collect, "ttl_seconds_after_finished has passed");
     }
-    Decision::wait(job.control.reason, None)
+    Decision::wait(job.control.reason, Some(expires_at))
 }

@@ -19,33 +19,120 @@ pub(crate) fn control_of(s: &Snapshot, now: Timestamp) -> Result<(Control, bool)
     }
     let (mut control, repaired) = match &s.control {
         ControlView::Valid(control) if agrees(control, s) => ((**control).clone(), false),
-        ControlView::Absent if s.attempts.is_empty() => (fresh(s), false),
+        ControlView::Absent if s.attempts.is_empty() => return Ok((fresh(s), false)),
         ControlView::Valid(_) | ControlView::Absent | ControlView::Broken => (rebuilt(s, now), true),
     };
-    // Counts come from the ledger, never from memory: an edit of `control` cannot grant or take a try.
-    control.tries = used(s, control.run, Budget::Try);
-    control.infra_tries = used(s, control.run, Budget::Infrastructure);
+    mend(&mut control, s, now);
     Ok((control, repaired))
 }
 
-/// Whether a stored `control` can be true, given the attempts.
-fn agrees(control: &Control, s: &Snapshot) -> bool {
-    let numbers = s.attempts.iter().all(|a| a.run <= control.run && a.retry <= control.seen_retry);
-    let named = match control.phase {
-        Phase::Launching | Phase::Running => {
-            find(s, control.token.as_ref()).is_some_and(|a| a.run == control.run)
+/// Puts right what needs no second opinion: counts come from the ledger, never from memory, so that an edit
+/// of `control` cannot grant or take a try; and a time that has been cannot lie in the future, where it would
+/// keep a deadline or the TTL from ever coming.
+fn mend(control: &mut Control, s: &Snapshot, now: Timestamp) {
+    control.tries = used(s, control.run, Budget::Try);
+    control.infra_tries = used(s, control.run, Budget::Infrastructure);
+    control.run_started_at = control.run_started_at.min(now);
+    let finished = control.phase == Phase::Finished;
+    if !finished || control.reason != Some(Reason::Completed) {
+        control.accepted = None;
+    }
+    if !finished {
+        control.finished_at = None;
+        control.expires_at = None;
+        if let Some(named) = find(s, control.token.as_ref()) {
+            control.attempt = control.attempt.max(named.number);
         }
-        Phase::Waiting | Phase::Finished => true,
-    };
-    let success = control.phase != Phase::Finished
-        || control.reason != Some(Reason::Completed)
-        || control.accepted.as_ref().is_some_and(|accepted| {
-            find(s, Some(&accepted.token)).is_some_and(|a| {
-                a.number == accepted.number
-                    && a.closing.as_ref().is_some_and(|c| c.verdict == Verdict::Succeeded)
+        return;
+    }
+    control.finished_at = control.finished_at.map(|at| at.min(now));
+}
+
+/// Whether a stored `control` can be true, given the attempts. Whatever this refuses, [`rebuilt`] must not
+/// make again.
+fn agrees(control: &Control, s: &Snapshot) -> bool {
+    control.run > 0 && run_agrees(control, s) && phase_agrees(control, s)
+}
+
+/// A run and its retry grow together, and the attempts tell how far they have come.
+fn run_agrees(control: &Control, s: &Snapshot) -> bool {
+    let (Some(run), Some(retry)) = (last_run(s), last_retry(s)) else { return true };
+    (control.run == run && control.seen_retry == retry) || (control.run > run && control.seen_retry > retry)
+}
+
+fn phase_agrees(control: &Control, s: &Snapshot) -> bool {
+    let of_run = |a: &&AttemptView| a.run.max(1) == control.run;
+    let most = s.attempts.iter().filter(of_run).map(insists).max().unwrap_or(Insists::Nothing);
+    match control.phase {
+        Phase::Launching | Phase::Running => {
+            find(s, control.token.as_ref()).filter(of_run).is_some_and(|a| insists(a) == most)
+        }
+        Phase::Waiting => most == Insists::Nothing,
+        Phase::Finished if control.reason == Some(Reason::Completed) => {
+            control.accepted.as_ref().is_some_and(|accepted| {
+                find(s, Some(&accepted.token))
+                    .filter(of_run)
+                    .is_some_and(|a| a.number == accepted.number && insists(a) == Insists::Success)
             })
-        });
-    numbers && named && success && control.run > 0
+        }
+        Phase::Finished => most == Insists::Nothing && control.reason.is_some_and(is_end),
+    }
+}
+
+/// How strongly an attempt demands that `control` is about it, while its run is the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Insists {
+    /// Not at all.
+    Nothing,
+    /// An agent executes it, or its outcome has not been looked at: only a claim that `control` named comes
+    /// so far. It goes on, rather than being left because somebody edited `control`.
+    Executing,
+    /// It has succeeded, so its run has.
+    Success,
+}
+
+fn insists(a: &AttemptView) -> Insists {
+    match (&a.closing, &a.gate) {
+        (Some(closing), _) if closing.verdict == Verdict::Succeeded => Insists::Success,
+        (None, Some(Gate::Started { .. } | Gate::Finished { .. })) => Insists::Executing,
+        (Some(_), _) | (None, Some(Gate::Sealed { .. }) | None) => Insists::Nothing,
+    }
+}
+
+/// The reasons that a run can end for.
+fn is_end(reason: Reason) -> bool {
+    match reason {
+        Reason::Completed
+        | Reason::NonZeroExitCode
+        | Reason::MaxAttemptsExceeded
+        | Reason::DeadlineExceeded
+        | Reason::AttemptTimeout
+        | Reason::StartTimeout
+        | Reason::FailurePolicy
+        | Reason::Cancelled
+        | Reason::OutOfMemory
+        | Reason::SpotInterruption
+        | Reason::TaskFailedToStart
+        | Reason::WorkerLost => true,
+        Reason::PendingEvaluation
+        | Reason::Suspended
+        | Reason::Misconfigured
+        | Reason::InvalidRecord
+        | Reason::WaitingForQuota
+        | Reason::BackingOff
+        | Reason::LaunchThrottled
+        | Reason::InsufficientCapacity
+        | Reason::Launching => false,
+    }
+}
+
+/// The latest run that the attempts know of. Runs count from 1; a claim that says 0 was edited.
+fn last_run(s: &Snapshot) -> Option<u32> {
+    s.attempts.iter().map(|a| a.run.max(1)).max()
+}
+
+fn last_retry(s: &Snapshot) -> Option<u64> {
+    s.attempts.iter().map(|a| a.retry).max()
 }
 
 fn find<'a>(s: &'a Snapshot, token: Option<&contract::LaunchToken>) -> Option<&'a AttemptView> {
@@ -54,14 +141,17 @@ fn find<'a>(s: &'a Snapshot, token: Option<&contract::LaunchToken>) -> Option<&'
 
 /// How many closed attempts of a run used up a budget.
 fn used(s: &Snapshot, run: u32, budget: Budget) -> u32 {
-    let count =
-        s.attempts.iter().filter(|a| a.run == run && a.closing.as_ref().is_some_and(|c| c.uses == budget));
+    let count = s
+        .attempts
+        .iter()
+        .filter(|a| a.run.max(1) == run && a.closing.as_ref().is_some_and(|c| c.uses == budget));
     u32::try_from(count.count()).unwrap_or(u32::MAX)
 }
 
-/// The highest attempt number that was ever used.
-pub(crate) fn highest(s: &Snapshot, control: &Control) -> u32 {
-    s.attempts.iter().map(|a| a.number).max().unwrap_or(0).max(control.attempt)
+/// The number for the next attempt. It is never one that was used, whatever somebody wrote into `control`.
+pub(crate) fn next_number(s: &Snapshot, control: &Control) -> u32 {
+    let used = s.attempts.iter().map(|a| a.number).max().unwrap_or(0);
+    used.max(control.attempt).checked_add(1).unwrap_or_else(|| used.saturating_add(1))
 }
 
 /// The `control` of a job that nobody has looked at.
@@ -91,31 +181,29 @@ fn fresh(s: &Snapshot) -> Control {
 }
 
 /// The `control` that the attempts tell of. The last run goes on where its last attempt is: open, or closed
-/// and not judged yet.
+/// and not judged yet. Every other open attempt is left as superseded, so an attempt that insists goes
+/// before a draft whose claim lost.
 fn rebuilt(s: &Snapshot, now: Timestamp) -> Control {
     let base = fresh(s);
-    // Every open attempt but one is left as superseded. Go on with one that an agent executes, if there is
-    // one, rather than with a draft whose claim lost.
-    let executing = |a: &AttemptView| matches!(a.gate, Some(Gate::Started { .. } | Gate::Finished { .. }));
-    let open = s.attempts.iter().filter(|a| a.closing.is_none()).max_by_key(|a| (executing(a), a.number));
-    let Some(last) = open.or_else(|| s.attempts.iter().max_by_key(|a| a.number)) else { return base };
-    let run = s.attempts.iter().map(|a| a.run).max().unwrap_or(1);
-    let of_run = || s.attempts.iter().filter(|a| a.run == run);
-    let phase = match last.gate {
-        Some(Gate::Started { .. } | Gate::Finished { .. }) => Phase::Running,
-        Some(Gate::Sealed { .. }) | None => Phase::Launching,
+    let (Some(run), Some(seen_retry)) = (last_run(s), last_retry(s)) else { return base };
+    let of_run = || s.attempts.iter().filter(|a| a.run.max(1) == run);
+    let Some(last) = of_run().max_by_key(|a| (insists(a), a.closing.is_none(), a.number)) else {
+        return base;
     };
-    // An attempt of an earlier run cannot be the last one unless the ledger was edited; then the job waits.
-    let phase = if last.run == run { phase } else { Phase::Waiting };
+    let started = match &last.gate {
+        Some(Gate::Started { .. } | Gate::Finished { .. }) => true,
+        Some(Gate::Sealed { started, .. }) => started.is_some(),
+        None => false,
+    };
     Control {
         run,
         attempt: last.number,
         token: Some(last.token.clone()),
-        phase,
+        phase: if started { Phase::Running } else { Phase::Launching },
         reason: None,
-        seen_retry: s.attempts.iter().map(|a| a.retry).max().unwrap_or(0),
+        seen_retry,
         run_started_at: of_run().map(|a| a.claimed_at).min().unwrap_or(now),
-        started_at: last.started_at,
+        started_at: last.started_at.filter(|_| started),
         ..base
     }
 }

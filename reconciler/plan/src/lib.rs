@@ -42,7 +42,8 @@ use contract::{Control, Phase, Reason, Timestamp};
 pub fn plan(s: &Snapshot, now: Timestamp, policy: &Policy, slot: Slot) -> Decision {
     let (control, repaired) = match ledger::control_of(s, now) {
         Ok(found) => found,
-        Err(message) => return invalid(s, None, message),
+        // The ledger cannot be read, so `control` cannot be checked: its words are changed, nothing else.
+        Err(message) => return invalid(s, stored(s).cloned(), message),
     };
     let desired = match &s.desired {
         Ok(desired) if desired.retry < control.seen_retry => {
@@ -58,17 +59,37 @@ pub fn plan(s: &Snapshot, now: Timestamp, policy: &Policy, slot: Slot) -> Decisi
         return Decision::write(control, false, "control was missing or contradicted the attempts");
     }
     let job = Job { s, desired, control, now, policy, slot };
+    match step(&job) {
+        // Somebody edited a count or a time that the ledger knows better.
+        Decision::Wait { .. } if stored(s).is_some_and(|stored| *stored != job.control) => {
+            let settled = job.control.phase == Phase::Finished;
+            Decision::write(job.control, settled, "control is put right")
+        }
+        decision @ (Decision::Write { .. } | Decision::Do { .. } | Decision::Wait { .. }) => decision,
+    }
+}
+
+fn step(job: &Job<'_>) -> Decision {
+    let s = job.s;
     // Rule 6: the ledger of what may be alive is the set of attempts that are not closed.
     if let Some(stray) = s.attempts.iter().find(|a| a.closing.is_none() && !job.names(a)) {
-        return leave::leave(&job, stray, contract::LeaveReason::Superseded);
+        return leave::leave(job, stray, contract::LeaveReason::Superseded);
     }
     if let Some(open) = s.attempts.iter().find(|a| a.closing.is_none()) {
-        return open::drive(&job, open);
+        return open::drive(job, open);
     }
     match job.control.phase {
-        Phase::Launching | Phase::Running => ended::after_attempt(&job),
-        Phase::Waiting => waiting::wait_or_claim(&job),
-        Phase::Finished => ended::after_end(&job),
+        Phase::Launching | Phase::Running => ended::after_attempt(job),
+        Phase::Waiting => waiting::wait_or_claim(job),
+        Phase::Finished => ended::after_end(job),
+    }
+}
+
+/// The `control` as it is stored.
+fn stored(s: &Snapshot) -> Option<&Control> {
+    match &s.control {
+        ControlView::Valid(control) => Some(control),
+        ControlView::Absent | ControlView::Broken => None,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::decision::{Decision, Effect};
 use crate::leave::{close, leave};
 use crate::pacing::later;
 use crate::snapshot::{AttemptView, LaunchSaid, Published, Seen};
+use crate::waiting::budget_spent;
 use contract::attempt::{Budget, Evidence, Outcome, Verdict};
 use contract::{Control, FailureClass, Gate, LeaveReason, Phase, Reason, TaskId, Timestamp};
 
@@ -62,21 +63,28 @@ fn times_out_at(job: &Job<'_>, a: &AttemptView) -> Timestamp {
 }
 
 fn started_at(job: &Job<'_>, a: &AttemptView) -> Timestamp {
-    let seen = match job.control.phase {
-        Phase::Running => job.control.started_at,
-        Phase::Waiting | Phase::Launching | Phase::Finished => None,
-    };
     let latest = job.now.max(a.claimed_at);
-    seen.or(a.started_at).unwrap_or(latest).clamp(a.claimed_at, latest)
+    remembered_start(job, a).unwrap_or_else(|| a.started_at.unwrap_or(latest).clamp(a.claimed_at, latest))
+}
+
+/// The start as `control` has it, unless it cannot be true: one in the future would move on with each look,
+/// and the attempt would never time out.
+fn remembered_start(job: &Job<'_>, a: &AttemptView) -> Option<Timestamp> {
+    let possible = a.claimed_at..=job.now.max(a.claimed_at);
+    let running = job.control.phase == Phase::Running;
+    job.control.started_at.filter(|at| running && possible.contains(at))
 }
 
 /// Why an attempt that nobody has started cannot be expected to start.
 fn lost_start(job: &Job<'_>, a: &AttemptView) -> Option<LeaveReason> {
-    let launched = a.launch == LaunchSaid::Launched || !a.tasks.seen.is_empty();
+    let launched = is_launched(a);
     let all_stopped = a.tasks.seen.values().all(|seen| matches!(seen, Seen::Stopped(_)));
     let gone = !a.tasks.seen.is_empty() || a.tasks.absence_proven;
-    if matches!(a.launch, LaunchSaid::Refused(_)) {
+    if matches!(a.launch, LaunchSaid::Refused(_)) && !launched {
         Some(LeaveReason::LaunchRefused)
+    } else if budget_spent(job, None).is_some() {
+        // Another attempt of the run used up the last try after this one was claimed.
+        Some(LeaveReason::Superseded)
     } else if launched && all_stopped && gone {
         Some(LeaveReason::TaskGone)
     } else if job.now >= a.claimed_at.plus_seconds(a.start_timeout_seconds) {
@@ -88,23 +96,35 @@ fn lost_start(job: &Job<'_>, a: &AttemptView) -> Option<LeaveReason> {
     }
 }
 
+/// Whether a task is known to exist or to have existed. A refusal says nothing about a task that an earlier
+/// call made, or another process.
+fn is_launched(a: &AttemptView) -> bool {
+    a.launch == LaunchSaid::Launched || !a.tasks.seen.is_empty()
+}
+
 /// Rule 2: the claimant launches by its own monotonic clock, anybody else by the wall clock and with a wider
 /// margin; beyond that the runtime may have forgotten the token, and a second task would be possible.
 fn may_launch(job: &Job<'_>, a: &AttemptView) -> bool {
+    job.now < launch_until(job, a)
+}
+
+fn launch_until(job: &Job<'_>, a: &AttemptView) -> Timestamp {
     match a.mine_for_ms {
-        Some(age) => age < job.policy.launch_window_ms,
-        None => job.now < later(a.claimed_at, job.policy.replay_window_ms),
+        Some(age) => later(job.now, job.policy.launch_window_ms.saturating_sub(age)),
+        None => later(a.claimed_at, job.policy.replay_window_ms),
     }
 }
 
 /// Claimed and not started: launch, or wait for the task to pass the gate.
 fn launching(job: &Job<'_>, a: &AttemptView) -> Decision {
-    if job.control.reason != Some(Reason::Launching) {
+    if job.control.phase != Phase::Launching || job.control.reason != Some(Reason::Launching) {
         // A healed record still says what was wrong with it.
         let control = Control {
+            phase: Phase::Launching,
             reason: Some(Reason::Launching),
             message: String::new(),
             blockers: Vec::new(),
+            started_at: None,
             ..job.control.clone()
         };
         return Decision::write(control, false, "the attempt is being launched");
@@ -115,7 +135,8 @@ fn launching(job: &Job<'_>, a: &AttemptView) -> Decision {
         LaunchSaid::Nothing if !known => launch(a),
         LaunchSaid::Uncertain { again_at } if !known && job.now >= *again_at => launch(a),
         LaunchSaid::Uncertain { again_at } if !known => {
-            Decision::wait(Some(Reason::Launching), Some(*again_at))
+            let until = start_by.min(*again_at).min(launch_until(job, a));
+            Decision::wait(Some(Reason::Launching), Some(until))
         }
         LaunchSaid::Nothing
         | LaunchSaid::Uncertain { .. }
@@ -130,7 +151,9 @@ fn launch(a: &AttemptView) -> Decision {
 
 /// Started and wanted: let it run.
 fn executing(job: &Job<'_>, a: &AttemptView) -> Decision {
-    let running = job.control.phase == Phase::Running && job.control.reason.is_none();
+    let running = job.control.phase == Phase::Running
+        && job.control.reason.is_none()
+        && remembered_start(job, a).is_some();
     if !running {
         let control = Control {
             phase: Phase::Running,

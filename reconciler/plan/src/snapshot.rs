@@ -7,6 +7,11 @@ use contract::{
 use std::collections::BTreeMap;
 
 /// One job, as far as it is known.
+///
+/// The parts are read in this order, each as late as one likes: `control` and `desired`, then every attempt,
+/// then the tasks. `control` must not be newer than `attempts`: the ledger has to know of everything that
+/// was claimed before the claim that `control` names, or a launch could go beside an attempt that the
+/// snapshot has never heard of. After a claim this process reads again before it launches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Snapshot {
     /// The key.
@@ -118,7 +123,8 @@ pub enum Published {
 pub struct TasksSeen {
     /// The tasks that were seen.
     pub seen: BTreeMap<TaskId, Seen>,
-    /// Whether a task that is not in `seen` certainly does not exist (any more).
+    /// Whether a task that is not in `seen` certainly does not exist (any more). For the task that passed the
+    /// gate, only looks at that very task count, and only those that began after the gate was read.
     pub absence_proven: bool,
 }
 

@@ -3,7 +3,7 @@
 use crate::Job;
 use crate::decision::{ClaimDraft, Decision, Effect};
 use crate::ended::{finish, new_run};
-use crate::ledger::highest;
+use crate::ledger::next_number;
 use crate::pacing::later;
 use crate::snapshot::Slot;
 use contract::{Control, FailureClass, Phase, Reason, Timestamp};
@@ -27,11 +27,12 @@ pub(crate) fn wait_or_claim(job: &Job<'_>) -> Decision {
         return finish(job, job.control.clone(), reason, message);
     }
     if let Some(message) = &job.s.misconfigured {
+        let end = job.deadline();
         return job.wait(
             Reason::Misconfigured,
             message.clone(),
-            blockers(job, Reason::Misconfigured),
-            deadline(job),
+            beside_misconfigured(job),
+            Some(job.control.not_before.filter(|at| job.now < *at).map_or(end, |at| at.min(end))),
         );
     }
     if let Some(at) = job.control.not_before.filter(|at| job.now < *at) {
@@ -61,21 +62,18 @@ fn held(job: &Job<'_>) -> Option<Decision> {
             Some(Decision::write(next, false, "the job was resumed"))
         }
         (true, false) => {
+            // Resuming starts at once, so a pause does not outlive the hold.
             let next = Control {
                 suspended: true,
+                not_before: None,
                 reason: Some(Reason::Suspended),
                 message: "suspend is set".to_owned(),
-                blockers: blockers(job, Reason::Suspended),
+                blockers: while_held(job),
                 ..job.control.clone()
             };
             Some(Decision::write(next, false, "the job was suspended"))
         }
-        (true, true) => Some(job.wait(
-            Reason::Suspended,
-            "suspend is set".to_owned(),
-            blockers(job, Reason::Suspended),
-            None,
-        )),
+        (true, true) => Some(job.wait(Reason::Suspended, "suspend is set".to_owned(), while_held(job), None)),
     }
 }
 
@@ -108,34 +106,32 @@ fn deadline(job: &Job<'_>) -> Option<Timestamp> {
     Some(job.deadline())
 }
 
-/// Everything but `primary` that keeps the job from starting now.
-fn blockers(job: &Job<'_>, primary: Reason) -> Vec<Reason> {
-    let mut found = Vec::new();
-    if job.s.misconfigured.is_some() {
-        found.push(Reason::Misconfigured);
-    }
-    if job.desired.suspend {
-        found.push(Reason::Suspended);
-    }
-    if job.control.not_before.is_some_and(|at| job.now < at) {
-        found.push(pause_reason(job));
-    }
-    found.retain(|reason| *reason != primary);
-    found
+/// What would keep a held job from starting if it were resumed now.
+fn while_held(job: &Job<'_>) -> Vec<Reason> {
+    job.s.misconfigured.iter().map(|_| Reason::Misconfigured).collect()
 }
 
-/// What the pause is for. The control keeps it, unless another reason was shown meanwhile.
+/// What else keeps a misconfigured job from starting now.
+fn beside_misconfigured(job: &Job<'_>) -> Vec<Reason> {
+    let paused = job.control.not_before.is_some_and(|at| job.now < at);
+    paused.then(|| pause_reason(job)).filter(|reason| *reason != Reason::Misconfigured).into_iter().collect()
+}
+
+/// What the pause is for: the control keeps it, as a blocker while another reason is shown.
 fn pause_reason(job: &Job<'_>) -> Reason {
-    match job.control.reason {
-        Some(
-            reason @ (Reason::BackingOff
-            | Reason::LaunchThrottled
-            | Reason::InsufficientCapacity
-            | Reason::WaitingForQuota
-            | Reason::Misconfigured),
-        ) => reason,
-        Some(_) | None => Reason::BackingOff,
-    }
+    let shown = job.control.reason.filter(|r| job.s.misconfigured.is_none() || *r != Reason::Misconfigured);
+    let known = job.control.blockers.iter().copied().chain(shown);
+    let pauses = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::BackingOff
+                | Reason::LaunchThrottled
+                | Reason::InsufficientCapacity
+                | Reason::WaitingForQuota
+                | Reason::Misconfigured
+        )
+    };
+    known.into_iter().find(pauses).unwrap_or(Reason::BackingOff)
 }
 
 /// `not_before` is in the future.
@@ -143,14 +139,15 @@ fn pausing(job: &Job<'_>, at: Timestamp) -> Decision {
     let reason = pause_reason(job);
     let kept = job.control.reason == Some(reason) && !job.control.message.is_empty();
     let message = if kept { job.control.message.clone() } else { "pausing before the next try".to_owned() };
-    job.wait(reason, message, blockers(job, reason), Some(at.min(job.deadline())))
+    job.wait(reason, message, Vec::new(), Some(at.min(job.deadline())))
 }
 
 /// No slot. A short wait is not written down.
 fn queued(job: &Job<'_>) -> Decision {
     let since = job.control.not_before.unwrap_or(job.control.run_started_at).max(job.control.run_started_at);
     let shown_from = later(since, job.policy.quiet_wait_ms);
-    if job.now < shown_from && job.control.reason != Some(Reason::WaitingForQuota) {
+    // A start in the future comes from a clock that is ahead; it must not keep the wait unwritten for ever.
+    if (since..shown_from).contains(&job.now) && job.control.reason != Some(Reason::WaitingForQuota) {
         let until = Some(shown_from.min(job.deadline()));
         let reason = Some(Reason::WaitingForQuota);
         return Decision::Wait { reason, blockers: Vec::new(), until, wants_slot: true };
@@ -169,7 +166,7 @@ fn queued(job: &Job<'_>) -> Decision {
 
 /// Everything allows an attempt: claim the next number.
 fn claim(job: &Job<'_>) -> Decision {
-    let number = highest(job.s, &job.control).saturating_add(1);
+    let number = next_number(job.s, &job.control);
     let draft = ClaimDraft { number, run: job.control.run, retry: job.control.seen_retry };
     let control = Control {
         attempt: number,
