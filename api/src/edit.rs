@@ -5,7 +5,7 @@ use crate::answer::etag;
 use crate::problem::Problem;
 use crate::query::IfMatch;
 use crate::{Shared, view::Seen};
-use backends::{Retry, WriteAnswer};
+use backends::{RecordsError, Retry, WriteAnswer};
 use contract::{Desired, Job, JobId, Raw};
 
 /// Rounds of read and write before a request gives up. Each lost round means that somebody else's edit of
@@ -53,6 +53,8 @@ pub(crate) async fn edit(
             Ok(WriteAnswer::Conflict) => unanswered = None,
             Ok(WriteAnswer::NotFound) => return Err(Problem::NoJob(job_id.to_string())),
             Err(e) if e.retry() == Retry::Uncertain => unanswered = Some(desired),
+            // Our own checks passed, so the store knows something of this record that they do not.
+            Err(RecordsError::Refused(message)) => return Err(Problem::Conflict(message)),
             Err(e) => return Err(e.into()),
         }
     }

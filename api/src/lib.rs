@@ -14,6 +14,7 @@
 mod answer;
 mod body;
 mod changes;
+mod decision;
 mod edge;
 mod edit;
 mod layout;
@@ -33,7 +34,7 @@ pub use edge::Limits;
 pub use metrics::Metrics;
 pub use openapi::document;
 pub use problem::Problem;
-pub use router::router;
+pub use router::{paths, router};
 pub use serve::serve;
 
 use backends::records::ApiRecords;

@@ -14,7 +14,7 @@ use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
 
 /// Every path with its methods.
-pub(crate) fn paths() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
+pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
     vec![
         ("/jobs", get(list::list).post(create::create)),
         ("/jobs/{id}", get(job::get).patch(patch::patch)),
@@ -37,12 +37,18 @@ pub(crate) fn paths() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
     ]
 }
 
+/// Every path as a template, `{name}` standing for a part and `{*name}` for the rest.
+#[must_use]
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
+}
+
 /// The API as a router.
 #[must_use]
 pub fn router(app: App) -> Router {
     let shared = Arc::new(Shared { requests: tokio::sync::Semaphore::new(app.limits.requests), app });
     let mut router = Router::new();
-    for (path, methods) in paths() {
+    for (path, methods) in routes() {
         shared.app.metrics.duration.with_label_values(&[path]);
         router = router.route(path, methods);
     }

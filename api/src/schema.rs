@@ -235,8 +235,7 @@ described! {
         /// As it would be stored.
         desired: Any,
         /// What the reconciler would do first.
-        #[schema(required = true)]
-        decision: Option<DecisionDocument>,
+        decision: DecisionDocument,
     }
     /// A change.
     ChangeDocument {
@@ -261,6 +260,8 @@ described! {
         /// The status that the job would show, when `write`.
         #[schema(value_type = Option<StatusWord>)]
         status: Option<String>,
+        /// The reason in words, when `write`.
+        message: Option<String>,
         /// When it is looked at again, when `wait`.
         until: Option<String>,
     }

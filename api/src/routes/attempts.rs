@@ -51,6 +51,11 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// Whether every section could be decoded.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.broken.is_empty()
+    }
+
     /// One word for people: where the attempt is.
     fn state(&self) -> &'static str {
         match (&self.closing, &self.gate) {

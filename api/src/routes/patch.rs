@@ -1,9 +1,11 @@
 //! `PATCH /jobs/{id}`.
 
+use super::attempts::load;
 use super::job::show;
 use crate::answer::json;
 use crate::body::PatchBody;
-use crate::edit::{edit, read};
+use crate::decision::{DecisionView, decide};
+use crate::edit::edit;
 use crate::layout::compact;
 use crate::merge::{Unpatchable, differences, members, merge};
 use crate::problem::{Problem, ProblemBody};
@@ -14,6 +16,7 @@ use crate::{Shared, answer::etag};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use backends::Loaded;
 use contract::decode::FieldError;
 use contract::{Desired, Invalid, Job};
 use serde::Serialize;
@@ -29,6 +32,7 @@ struct Preview<'a> {
     etag: String,
     changes: Vec<crate::merge::Change>,
     desired: Section<'a>,
+    decision: DecisionView,
 }
 
 /// Changes what is wanted, by a merge patch (RFC 7396) of `desired`.
@@ -67,15 +71,15 @@ pub(crate) async fn patch(
     let dry_run = params.flag("dry_run");
     params.finish()?;
     if dry_run {
-        let job = read(&shared, &job_id).await?;
-        let current = etag(job.desired.text());
+        let loaded = load(&shared, &job_id).await?;
+        let current = etag(loaded.job.desired.text());
         if !condition.allows(&current) {
             return Err(Problem::Changed { current });
         }
-        let desired = patched(&shared, &job, &body)?;
-        return preview(&job, current, &desired);
+        let desired = patched(&shared, &loaded.job, &Seen::of(&loaded.job), &body)?;
+        return preview(&shared, &loaded, current, &desired);
     }
-    let edited = edit(&shared, &job_id, &condition, |job, _| patched(&shared, job, &body)).await?;
+    let edited = edit(&shared, &job_id, &condition, |job, seen| patched(&shared, job, seen, &body)).await?;
     if edited.changed {
         shared.app.metrics.desired_writes.with_label_values(&["patch"]).inc();
         tracing::info!(%job_id, verb = "patch", "desired changed");
@@ -83,16 +87,21 @@ pub(crate) async fn patch(
     show(&shared, &edited.job, &Seen::of(&edited.job)).await
 }
 
-fn preview(job: &Job, etag: String, desired: &Desired) -> Result<Response, Problem> {
-    let after = desired.to_text();
-    let changes = differences(&compact(job.desired.text()), &compact(&after));
-    let preview =
-        Preview { dry_run: true, job_id: job.job_id.as_str(), etag, changes, desired: Section(after.into()) };
+fn preview(shared: &Shared, loaded: &Loaded, etag: String, desired: &Desired) -> Result<Response, Problem> {
+    let (job, after) = (&loaded.job, desired.to_text());
+    let preview = Preview {
+        dry_run: true,
+        job_id: job.job_id.as_str(),
+        etag,
+        changes: differences(&compact(job.desired.text()), &compact(&after)),
+        desired: Section(after.into()),
+        decision: decide(&shared.app, loaded, desired),
+    };
     json(StatusCode::OK, &preview)
 }
 
 /// What the patch makes of the job's `desired`, or every reason why not.
-fn patched(shared: &Shared, job: &Job, body: &str) -> Result<Desired, Problem> {
+fn patched(shared: &Shared, job: &Job, seen: &Seen, body: &str) -> Result<Desired, Problem> {
     let Some(named) = members(body) else {
         let problem = crate::body::syntax(body);
         let invalid =
@@ -101,6 +110,8 @@ fn patched(shared: &Shared, job: &Job, body: &str) -> Result<Desired, Problem> {
     };
     let named: BTreeSet<String> = named.into_keys().collect();
     let before = Head::of(job.desired.text());
+    // What a run stands for is remembered, so a hand edit that lowered the counter does not lower this.
+    let least = before.retry.max(seen.control().map_or(0, |c| c.seen_retry));
     let merged = merge(job.desired.text(), body).map_err(|e| match e {
         Unpatchable::Syntax(message) => Problem::Syntax(message),
         Unpatchable::Deep => Problem::Invalid(Invalid::one("", "", e.to_string())),
@@ -117,7 +128,7 @@ fn patched(shared: &Shared, job: &Job, body: &str) -> Result<Desired, Problem> {
             Ok(()) => (Vec::new(), Some(desired)),
         },
     };
-    for error in fixed_fields(&before, &merged) {
+    for error in fixed_fields(&before, least, &merged) {
         if errors.iter().all(|e| e.pointer != error.pointer) || error.pointer == "/job_type" {
             errors.retain(|e| e.pointer != error.pointer);
             errors.push(error);
@@ -139,7 +150,7 @@ fn top(error: &FieldError) -> &str {
 }
 
 /// Errors of the fields that do not move freely.
-fn fixed_fields(before: &Head<'_>, merged: &str) -> Vec<FieldError> {
+fn fixed_fields(before: &Head<'_>, least: u64, merged: &str) -> Vec<FieldError> {
     let after = Head::of(merged);
     let mut errors = Vec::new();
     let mut refuse = |name: &str, value: String, message: String| {
@@ -150,9 +161,8 @@ fn fixed_fields(before: &Head<'_>, merged: &str) -> Vec<FieldError> {
         let advice = "never changes; cancel this job and submit a new one with POST /jobs";
         refuse("job_type", value, format!("{job_type:?} {advice}"));
     }
-    if after.retry < before.retry {
-        let message =
-            format!("never shrinks; {} is stored, and each greater number starts a new run", before.retry);
+    if after.retry < least {
+        let message = format!("never shrinks; at least {least}, and each greater number starts a new run");
         refuse("retry", after.retry.to_string(), message);
     }
     errors

@@ -77,7 +77,8 @@ pub(crate) async fn retry(
     let mut wanted: Option<u64> = None;
     act(&shared, &job_id, "retry", &condition, |seen, mut desired| {
         // Fixed at the first look: a lost round of the write must not count as a second wish.
-        let wanted = *wanted.get_or_insert(desired.retry + u64::from(!seen.retry_is_pending()));
+        let stored = desired.retry.max(seen.control().map_or(0, |c| c.seen_retry));
+        let wanted = *wanted.get_or_insert(stored + u64::from(!seen.retry_is_pending()));
         if desired.retry < wanted && !seen.is_finished() && !force {
             let status = seen.view.status;
             let message = format!(
@@ -157,7 +158,11 @@ async fn act(
     mut change: impl FnMut(&Seen, Desired) -> Result<Desired, Problem>,
 ) -> Result<Response, Problem> {
     let edited = edit(shared, job_id, condition, |_, seen| match &seen.desired {
-        Ok(desired) => change(seen, desired.clone()),
+        // Checked again, so that a counter at its end is refused and not stored.
+        Ok(desired) => {
+            let changed = change(seen, desired.clone())?;
+            Desired::parse(&changed.to_text()).map_err(Problem::Invalid)
+        }
         Err(invalid) => Err(Problem::Undecodable(invalid.clone())),
     })
     .await?;

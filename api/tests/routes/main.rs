@@ -1,0 +1,12 @@
+//! The API as its clients see it, in process: the router over SQLite in a temporary folder.
+
+mod agreement;
+mod broken;
+mod create;
+mod edge;
+mod edits;
+mod list;
+mod outputs;
+mod polls;
+mod rig;
+mod serving;
