@@ -64,6 +64,12 @@ impl Client {
         Self { agent: config.new_agent(), base }
     }
 
+    /// The address that this client calls.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// A request with a body or without.
     ///
     /// # Errors
