@@ -76,7 +76,7 @@ fn token_length(text: &str) -> usize {
     if structural(&bytes[0]) {
         return 1;
     }
-    bytes.iter().position(|b| structural(b)).unwrap_or(bytes.len())
+    bytes.iter().position(structural).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]

@@ -44,7 +44,6 @@ pub fn paths() -> Vec<&'static str> {
 }
 
 /// The API as a router.
-#[must_use]
 pub fn router(app: App) -> Router {
     let shared = Arc::new(Shared { requests: tokio::sync::Semaphore::new(app.limits.requests), app });
     let mut router = Router::new();
