@@ -20,6 +20,8 @@ mod board;
 mod dry_run;
 mod facts;
 mod lead;
+#[cfg(all(feature = "sqlite", feature = "process"))]
+pub mod local;
 mod metrics;
 mod observe;
 mod pace;

@@ -1,2 +1,124 @@
-//! Entry point.
-fn main() {}
+//! `agent-runner-reconciler`: the loop in a process of its own, beside an API that writes the same records.
+//!
+//! Settings come from the environment and `.env`. For each attempt it starts `agent-runner-worker`, which stands
+//! beside it. `--dry-run` prints what would be decided about every active job, does nothing, and ends.
+//! Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a store or the port cannot be opened, 2 when settings, the
+//! job-types file or the arguments are not acceptable.
+
+use backends::settings::{Layers, LogFormat, Machine, Settings};
+use reconciler::Metrics;
+use reconciler::local::{Local, LocalError};
+use std::error::Error;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+const USAGE: &str = "usage: agent-runner-reconciler [--dry-run]
+
+Makes tasks agree with job records. Settings are AGENT_RUNNER_* variables (docs/configuration.md).
+
+  --dry-run   print what would be decided about every active job, and do nothing
+  --help      this text
+  --version   the version";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let dry_run = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => false,
+        ["--dry-run"] => true,
+        ["--help" | "-h"] => return say(USAGE),
+        ["--version" | "-V"] => return say(concat!("agent-runner-reconciler ", env!("CARGO_PKG_VERSION"))),
+        _ => return refused(&format!("{arguments:?} is not understood\n{USAGE}"), 2),
+    };
+    let (settings, layers) = match settings() {
+        Ok(read) => read,
+        Err(e) => return refused(&e.to_string(), 2),
+    };
+    log(&settings);
+    match run(&settings, &layers, dry_run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) if matches!(e.downcast_ref(), Some(LocalError::JobTypes { .. })) => refused(&e.to_string(), 2),
+        Err(e) => refused(&e.to_string(), 1),
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    use std::io::Write;
+    // Nobody may be listening any more.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn refused(message: &str, code: u8) -> ExitCode {
+    eprintln!("agent-runner-reconciler: {message}");
+    ExitCode::from(code)
+}
+
+fn settings() -> Result<(Settings, Layers), Box<dyn Error>> {
+    let layers = Layers::of_process([], Path::new(""))?;
+    for warning in layers.unknown() {
+        eprintln!("agent-runner-reconciler: {warning}");
+    }
+    let settings = Settings::read(|name| layers.get(name), Machine::this())?;
+    Ok((settings, layers))
+}
+
+fn log(settings: &Settings) {
+    use tracing_subscriber::filter::{LevelFilter, Targets};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+    use tracing_subscriber::{Layer, fmt};
+    let filter = settings.log.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let layer = match settings.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+}
+
+/// The worker's program stands beside this one.
+fn worker() -> Result<PathBuf, Box<dyn Error>> {
+    let worker = std::env::current_exe()?.with_file_name("agent-runner-worker");
+    if worker.is_file() {
+        Ok(worker)
+    } else {
+        Err(format!("{} is not there; it has to stand beside this program", worker.display()).into())
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn run(settings: &Settings, layers: &Layers, dry_run: bool) -> Result<(), Box<dyn Error>> {
+    let local = Local::open(settings, layers, worker()?, Vec::new())?;
+    if dry_run {
+        let lines = reconciler::dry_run(local.parts).await?;
+        say(lines.trim_end());
+        return Ok(());
+    }
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let address = settings.metrics_listen;
+    let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (end, ended) = watch::channel(false);
+    let wait = |mut ended: watch::Receiver<bool>| async move {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    tracing::info!(metrics = %listener.local_addr()?, records = %local.places.records.display(), "up");
+    let served = tokio::spawn(reconciler::serve::serve(listener, registry, wait(ended.clone())));
+    let looped = tokio::spawn(reconciler::run(local.parts, local.hints, metrics, wait(ended)));
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("ending; workers live on and are taken over at the next start");
+    end.send_replace(true);
+    looped.await?;
+    served.abort();
+    Ok(())
+}

@@ -3,10 +3,11 @@
 use super::VerbError;
 use crate::client::Client;
 use crate::exit::Exit;
-use crate::node::{self, Node, NodeError, Places};
+use crate::node::{self, Node, NodeError};
 use crate::output::say;
 use crate::settings::{self, reachable};
 use backends::settings::Layers;
+use reconciler::local::Places;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
