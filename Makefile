@@ -23,7 +23,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help build test test-all check audit deps
+.PHONY: help build test test-all check audit deps bench bench-short
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -60,3 +60,11 @@ audit: ## Checks licences, bans and advisories with cargo-deny; installs it, whi
 
 deps: ## Installs what test-all needs.
 	@scripts/deps $(TOOLS)
+
+# Both build what is measured as `build` does. The static C programs need the libc.a that a static
+# executable needs.
+bench: build ## Measures the main job against its goals: target/bench/main-job.json and a table, 5 minutes.
+	cargo run --release --locked --quiet -p agent-runner-testbed --bin bench -- --agent-runner "$(BINARY)" $(BENCH_FLAGS)
+
+bench-short: BENCH_FLAGS += --short --rounds 1
+bench-short: bench ## The same with small numbers in one round: shows that the benchmark works, and no speed.

@@ -1,6 +1,7 @@
 //! The real binaries under load and under faults: the harness of the end-to-end tests, and the benchmarks.
 //! Never shipped.
 
+pub mod bench;
 pub mod client;
 pub mod dice;
 pub mod executable;
