@@ -10,14 +10,16 @@ STAGE := scripts/stage
 
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 OUT := $(or $(CARGO_TARGET_DIR),target)
-# A static executable starts in about two thirds of the time, and a process is started for each attempt.
+# A process is started for each attempt, and most of a short job is its start. An executable that is linked
+# statically and at a fixed address starts with half the page faults of a static one that relocates itself
+# (55 instead of 106) and 0.6 of its CPU time; the price is that its own addresses are not randomised.
 # glibc can be linked statically where its libc.a is installed (libc6-dev has it, some distributions
-# package it apart). Naming the target keeps the flag away from procedural macros, which cannot be static,
+# package it apart). Naming the target keeps the flags away from procedural macros, which cannot be static,
 # and moves the output into a folder of the target's name.
 LIBC_A := $(shell cc -print-file-name=libc.a 2>/dev/null)
 ifneq ($(filter x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu,$(HOST)),)
 ifneq ($(filter /%,$(LIBC_A)),)
-STATIC := --target $(HOST) --config 'target.$(HOST).rustflags=["-C","target-feature=+crt-static"]'
+STATIC := --target $(HOST) --config 'target.$(HOST).rustflags=["-C","target-feature=+crt-static","-C","relocation-model=static"]'
 BINARY := $(OUT)/$(HOST)/release/agent-runner
 endif
 endif
