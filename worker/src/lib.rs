@@ -31,6 +31,7 @@ mod agent;
 mod attempt;
 #[cfg(test)]
 mod attempt_tests;
+mod bench;
 mod echo;
 mod execution;
 mod log;
@@ -73,6 +74,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Exit {
+    if let Some(asked) = bench::asked(std::env::args_os()) {
+        return bench::echo(asked);
+    }
     let settings = match Settings::read(|name| std::env::var_os(name)) {
         Ok(settings) => settings,
         Err(mistakes) => {
