@@ -7,7 +7,7 @@
 
 use crate::settings::Settings;
 use rustix::fs::SeekFrom;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The lowest number for the agent's copy of the lock. Shell scripts use 3 to 9 for themselves
@@ -21,10 +21,11 @@ pub(crate) fn introduce(settings: &Settings) -> io::Result<()> {
     if !settings.has_lock() {
         return Ok(());
     }
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut buffer = [0; 64];
+    let boot_id = read_once("/proc/sys/kernel/random/boot_id", &mut buffer).unwrap_or_default();
+    let boot_id = std::str::from_utf8(boot_id).unwrap_or_default().trim_ascii_end();
     let pid = std::process::id();
     let start_time = start_time("self");
-    let boot_id = boot_id.trim_ascii_end();
     append(&format!("{{\"boot_id\":\"{boot_id}\",\"pid\":{pid},\"start_time\":{start_time}}}\n"))
 }
 
@@ -71,8 +72,17 @@ pub(crate) fn children() -> Vec<rustix::process::Pid> {
         .collect()
 }
 
+/// Reads a file of /proc that fits into `buffer`: such files are made up whole for a single read, and this is
+/// on the way of every worker, so the calls that find out a size are saved.
+fn read_once<'a>(path: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let n = std::fs::File::open(path).ok()?.read(buffer).ok()?;
+    buffer.get(..n)
+}
+
 fn stat_field(pid: &str, field: usize) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // 52 numbers of at most 20 digits and a name of at most 64 bytes (proc(5)).
+    let mut buffer = [0; 52 * 21 + 64];
+    let stat = read_once(&format!("/proc/{pid}/stat"), &mut buffer)?;
     // Field 2 is the program's name in parentheses, which may itself hold spaces and parentheses.
     let end = stat.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;

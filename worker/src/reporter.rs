@@ -10,6 +10,7 @@ use backends::records::WorkerRecords;
 use backends::{GateAnswer, RecordsError, Retry, StartAnswer};
 use contract::{Claim, Outcome, Raw, Report};
 use pollster::block_on;
+use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 /// How long the gate is tried. Nothing has been done yet, so a worker that cannot reach its store makes
@@ -31,7 +32,9 @@ pub(crate) enum Beat {
 /// Reports on an attempt whose gate this worker has passed.
 pub(crate) struct Reporter<'a> {
     settings: &'a Settings,
-    records: WorkerRecords,
+    /// Never closed: the process ends right after the last report, and the system closes faster than the
+    /// store, which would free what it knows piece by piece.
+    records: ManuallyDrop<WorkerRecords>,
     report: Report,
     due: Instant,
 }
@@ -52,6 +55,7 @@ impl<'a> Reporter<'a> {
             let error = match try_start(settings, open, &mut opened) {
                 Ok((records, report, StartAnswer::Started(claim))) => {
                     let due = Instant::now() + settings.heartbeat;
+                    let records = ManuallyDrop::new(records);
                     return Ok((Self { settings, records, report, due }, claim));
                 }
                 Ok((_, _, StartAnswer::Lost(gate))) => {

@@ -11,6 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,10 +38,9 @@ pub(super) struct Reading {
 /// A running copy of both logs.
 pub(super) struct Capture {
     thread: JoinHandle<Vec<String>>,
-    /// Closed by the thread when it is done.
-    done: OwnedFd,
-    /// Closed by us when it has to be done.
-    stop: OwnedFd,
+    /// Nothing is ever sent. The thread closes the other end when it is done, we close this one when it has
+    /// to be done.
+    line: UnixStream,
 }
 
 impl Capture {
@@ -54,8 +54,8 @@ impl Capture {
 
     /// Waits until both logs ended, at most for `limit`, then ends them. What is remarkable about them.
     pub(super) fn finish(self, limit: Duration) -> Vec<String> {
-        poll_until(&mut [PollFd::new(&self.done, PollFlags::empty())], Instant::now() + limit);
-        drop(self.stop);
+        poll_until(&mut [PollFd::new(&self.line, PollFlags::empty())], Instant::now() + limit);
+        drop(self.line);
         self.thread.join().unwrap_or_else(|_| vec!["the copy of the logs panicked".to_owned()])
     }
 }
@@ -63,21 +63,17 @@ impl Capture {
 impl Reading {
     /// Starts copying.
     pub(super) fn start(self) -> io::Result<Capture> {
-        let (done, alive) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC)?;
-        let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(move || {
-            let notes = copy(self.copies, &stopped);
-            drop(alive);
-            notes
-        })?;
-        Ok(Capture { thread, done, stop })
+        let (line, other_end) = UnixStream::pair()?;
+        let logs = std::thread::Builder::new().name("logs".to_owned());
+        let thread = logs.spawn(move || copy(self.copies, &other_end))?;
+        Ok(Capture { thread, line })
     }
 }
 
-fn copy(mut copies: [Copy; 2], stopped: &OwnedFd) -> Vec<String> {
+fn copy(mut copies: [Copy; 2], line: &UnixStream) -> Vec<String> {
     let mut buffer = vec![0; CHUNK];
     while copies.iter().any(|c| c.pipe.is_some()) {
-        let mut fds = vec![PollFd::new(stopped, PollFlags::empty())];
+        let mut fds = vec![PollFd::new(line, PollFlags::empty())];
         fds.extend(copies.iter().filter_map(|c| Some(PollFd::new(c.pipe.as_ref()?, PollFlags::IN))));
         if rustix::event::poll(&mut fds, None).is_err() {
             continue;

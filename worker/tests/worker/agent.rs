@@ -185,6 +185,21 @@ fn a_log_can_be_read_while_the_agent_runs() {
 }
 
 #[test]
+fn a_log_that_a_stranger_holds_open_is_cut_and_holds_nobody_up() {
+    let w = World::new(&shell("echo hello; echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done"));
+    let worker = w.start();
+    let pid = w.wait_for("pid");
+    let pipe = format!("/proc/{}/fd/1", pid.trim());
+    let held = std::fs::File::options().write(true).open(pipe).unwrap();
+    std::fs::write(w.folder.path().join("task/work/go"), "").unwrap();
+    assert_eq!(worker.wait().code(), Some(0));
+    assert_eq!(w.outcome().unwrap().failure, None);
+    assert_eq!(w.stored("stdout.log").unwrap(), "hello\n");
+    assert!(w.log().contains("stdout.log was cut"), "{}", w.log());
+    drop(held);
+}
+
+#[test]
 fn what_an_agent_leaves_running_is_gone_before_the_outcome() {
     let script = "sleep 1000 & echo $! > in-group
          setsid sh -c 'sleep 1000 & echo $! > grandchild; echo $$ > daemon; exec sleep 1000' &

@@ -141,6 +141,12 @@ fn an_agent_that_outlives_its_worker_holds_the_lock_and_can_be_found() {
     let pid = w.wait_for("pid");
     // The second line follows the start of the agent.
     let lines = eventually("the agent is written down", || Some(w.lock_lines()).filter(|l| l.len() == 2));
+    let held = std::fs::read_dir(format!("/proc/{}/fd", pid.trim())).unwrap().find_map(|fd| {
+        let path = fd.unwrap().path();
+        let number: u32 = path.file_name()?.to_str()?.parse().ok()?;
+        std::fs::read_link(path).ok()?.ends_with("task/lock").then_some(number)
+    });
+    assert!(held.is_some_and(|number| number >= 100), "the agent holds the lock as {held:?}");
     worker.signal(Signal::KILL);
     worker.wait();
     assert!(lives(&pid));
