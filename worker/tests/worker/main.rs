@@ -3,5 +3,6 @@
 #![cfg(feature = "sqlite")]
 
 mod agent;
+mod examples;
 mod stop;
 mod support;
