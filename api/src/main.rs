@@ -9,6 +9,7 @@ use backends::settings::{ArtifactsAt, JobTypesAt, Layers, LogFormat, Machine, Re
 use backends::{Access, DirArtifacts, SqliteLease, SqliteOptions, SqliteRecords, SystemClock};
 use contract::{JobTypes, Supports};
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ fn log(settings: &Settings) {
     use tracing_subscriber::util::SubscriberInitExt;
     use tracing_subscriber::{Layer, fmt};
     let filter = settings.log.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let layer = match settings.log_format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),

@@ -109,9 +109,6 @@ async fn same(shared: &Shared, new: NewJob, job: Job) -> Result<Response, Proble
             return Err(Problem::Conflict(message));
         }
     };
-    if made_by.write == new.created.write {
-        return fresh(new);
-    }
     if made_by.body_digest.is_none() || made_by.body_digest != new.created.body_digest {
         let key = new.created.idempotency_key.unwrap_or_default();
         return Err(Problem::KeyReused { key, job_id: job.job_id.to_string() });

@@ -5,11 +5,14 @@ use backends::{ChannelHints, Hint};
 use contract::{Phase, Reason};
 use std::time::{Duration, Instant};
 
-/// Waits until a poll watches the job.
+/// Waits until a poll watches the job. There is no event for it, so it looks each time others have run.
 async fn watched(rig: &Rig) {
-    while rig.changes.waited_for() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let watching = async {
+        while rig.changes.waited_for() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), watching).await.expect("the poll was answered at once");
 }
 
 #[tokio::test]
