@@ -151,6 +151,7 @@ impl Work {
         }
         let seen = views.into_iter().map(|v| {
             let seen = match v.state {
+                TaskState::Alive if v.worker_gone => Seen::WorkerGone,
                 TaskState::Alive => Seen::Alive,
                 TaskState::Stopped(evidence) => Seen::Stopped(evidence),
             };

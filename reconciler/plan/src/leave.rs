@@ -120,7 +120,7 @@ fn evidence_of_unstarted(a: &AttemptView) -> Evidence {
         .values()
         .find_map(|seen| match seen {
             Seen::Stopped(evidence) => Some((**evidence).clone()),
-            Seen::Alive => None,
+            Seen::Alive | Seen::WorkerGone => None,
         })
         .unwrap_or_default();
     if evidence.task.is_none() {

@@ -45,7 +45,8 @@ fn unwanted(job: &Job<'_>) -> Option<LeaveReason> {
 
 /// Why a started attempt is over although its worker has reported nothing.
 fn over(job: &Job<'_>, a: &AttemptView, task: &TaskId) -> Option<LeaveReason> {
-    if a.tasks.stopped(task).is_some() {
+    if a.tasks.silent(task) {
+        // An agent without its worker is stopped: nobody would hear of its end.
         // Sealing first: an outcome that is still on its way either arrives before the seal and wins, or
         // after it and is refused.
         Some(LeaveReason::TaskGone)
@@ -78,7 +79,7 @@ fn remembered_start(job: &Job<'_>, a: &AttemptView) -> Option<Timestamp> {
 /// Why an attempt that nobody has started cannot be expected to start.
 fn lost_start(job: &Job<'_>, a: &AttemptView) -> Option<LeaveReason> {
     let launched = is_launched(a);
-    let all_stopped = a.tasks.seen.values().all(|seen| matches!(seen, Seen::Stopped(_)));
+    let all_stopped = a.tasks.seen.values().all(|seen| *seen != Seen::Alive);
     let gone = !a.tasks.seen.is_empty() || a.tasks.absence_proven;
     if matches!(a.launch, LaunchSaid::Refused(_)) && !launched {
         Some(LeaveReason::LaunchRefused)

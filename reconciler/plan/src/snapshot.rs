@@ -133,16 +133,24 @@ pub struct TasksSeen {
 pub enum Seen {
     /// Worker or agent may be alive.
     Alive,
+    /// The agent may be alive, the worker is gone for certain: no outcome can come any more.
+    WorkerGone,
     /// Both are gone.
     Stopped(Box<Evidence>),
 }
 
 impl TasksSeen {
+    /// Whether no outcome of `task` can come any more: its worker is gone, or all of it.
+    #[must_use]
+    pub fn silent(&self, task: &TaskId) -> bool {
+        self.seen.get(task) == Some(&Seen::WorkerGone) || self.stopped(task).is_some()
+    }
+
     /// Evidence that `task` has stopped: seen stopped by its id, or proven absent. `None`: it may be alive.
     #[must_use]
     pub fn stopped(&self, task: &TaskId) -> Option<Evidence> {
         match self.seen.get(task) {
-            Some(Seen::Alive) => None,
+            Some(Seen::Alive | Seen::WorkerGone) => None,
             Some(Seen::Stopped(evidence)) => Some((**evidence).clone()),
             None if self.absence_proven => {
                 Some(Evidence { task: Some(task.clone()), forgotten: true, ..Evidence::default() })

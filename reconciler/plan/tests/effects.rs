@@ -118,6 +118,15 @@ fn a_refusal_does_not_count_against_a_task_that_is_there() {
 }
 
 #[test]
+fn an_agent_that_outlives_its_worker_is_sealed_off_and_stopped_before_anything_else() {
+    let alone = |given: Given| given.last(|a| drop(a.tasks.seen.insert(task(1), Seen::WorkerGone)));
+    assert_eq!(alone(Given::running()).effect(), seal(1, LeaveReason::TaskGone));
+    assert_eq!(alone(Given::launching()).effect(), seal(1, LeaveReason::TaskGone));
+    let sealed = Given::running().last(|a| *a = sealed(1, LeaveReason::TaskGone, true));
+    assert!(matches!(alone(sealed).effect(), Effect::Stop { .. }), "its agent may be alive");
+}
+
+#[test]
 fn absence_that_is_not_proven_seals_nothing() {
     let launched = Given::launching().last(|a| a.launch = LaunchSaid::Launched);
     assert_eq!(launched.waits().0, Some(Reason::Launching));

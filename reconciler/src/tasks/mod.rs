@@ -39,6 +39,9 @@ pub struct TaskView {
     pub job_id: JobId,
     /// What it is doing.
     pub state: TaskState,
+    /// The worker is gone for certain, so that no outcome can come any more, although something of the task
+    /// may be alive. False where nobody can tell.
+    pub worker_gone: bool,
     /// How long ago it was launched, as far as known; the orphan sweep leaves young tasks alone.
     pub age: Duration,
 }

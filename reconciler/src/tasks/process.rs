@@ -117,9 +117,11 @@ enum LookAt {
 }
 
 /// What is known of a task besides its state.
+#[derive(Default)]
 struct Known {
     job_id: Option<JobId>,
     age: Duration,
+    worker_gone: bool,
 }
 
 impl ProcessTasks {
@@ -186,23 +188,29 @@ impl Inner {
     }
 
     fn look(self: &Arc<Self>, token: &LaunchToken) -> LookAt {
-        let mut exit = None;
+        let (mut exit, mut living) = (None, None);
         if let Some(entry) = self.table().get_mut(token) {
             if entry.lives() {
-                let known = Known { job_id: entry.job_id.clone(), age: entry.launched_at.elapsed() };
-                return LookAt::Alive(known);
+                let (job_id, age) = (entry.job_id.clone(), entry.launched_at.elapsed());
+                let known = Known { job_id, age, worker_gone: entry.exit().is_some() };
+                living = Some((known, matches!(entry.worker, Worker::Adopted)));
+            } else {
+                exit = entry.exit().map(|exit| (exit, entry.job_id.clone(), entry.launched_at));
             }
-            exit = entry.exit().map(|exit| (exit, entry.job_id.clone(), entry.launched_at));
+        }
+        if let Some((mut known, adopted)) = living {
+            known.worker_gone |= adopted && self.recorded(token).worker_gone(&self.boot_id);
+            return LookAt::Alive(known);
         }
         let file = match self.root.probe(token) {
             Err(error) => return LookAt::Unknown(error.to_string()),
-            Ok(Probe::Held(file)) => return self.held(token, file),
+            Ok(Probe::Held(file)) => return self.held(token, file, exit.is_some()),
             Ok(Probe::Free(file)) => Some(file),
             Ok(Probe::Absent) if exit.is_none() => return LookAt::Nothing,
             Ok(Probe::Absent | Probe::Lockless) => match self.holders(token) {
                 Err(error) => return LookAt::Unknown(error.to_string()),
                 Ok(found) if found.is_empty() => None,
-                Ok(_) => return LookAt::Alive(Known { job_id: None, age: Duration::ZERO }),
+                Ok(_) => return LookAt::Alive(Known::default()),
             },
         };
         let recorded = match file.as_ref().map(Recorded::read).transpose() {
@@ -211,20 +219,31 @@ impl Inner {
         };
         let evidence = self.evidence(token, &recorded, exit.as_ref().map(|(exit, ..)| *exit));
         let known = match exit {
-            Some((_, job_id, launched_at)) => Known { job_id, age: launched_at.elapsed() },
-            None => Known { job_id: recorded.job_id, age: recorded.launched_at.map_or(Duration::ZERO, age) },
+            Some((_, job_id, launched_at)) => Known { job_id, age: launched_at.elapsed(), worker_gone: true },
+            None => {
+                let age = recorded.launched_at.map_or(Duration::ZERO, age);
+                Known { job_id: recorded.job_id, age, worker_gone: true }
+            }
         };
         LookAt::Stopped(known, Box::new(evidence))
     }
 
     /// Somebody holds the lock, and it is not a worker of ours: watch it.
-    fn held(self: &Arc<Self>, token: &LaunchToken, file: File) -> LookAt {
+    fn held(self: &Arc<Self>, token: &LaunchToken, file: File, worker_ended: bool) -> LookAt {
         let recorded = Recorded::read(&file).unwrap_or_default();
         let age = recorded.launched_at.map_or(Duration::ZERO, age);
-        let known = Known { job_id: recorded.job_id.clone(), age };
+        let worker_gone = worker_ended || recorded.worker_gone(&self.boot_id);
+        let known = Known { job_id: recorded.job_id.clone(), age, worker_gone };
         let now = Instant::now();
         let launched_at = now.checked_sub(age).unwrap_or(now);
-        self.watch(token, file, || Entry::new(recorded.job_id, launched_at, Worker::Adopted));
+        let mut adopted = false;
+        self.watch(token, file, || {
+            adopted = true;
+            Entry::new(recorded.job_id.clone(), launched_at, Worker::Adopted)
+        });
+        if let Some(worker) = recorded.worker.filter(|_| adopted && !worker_gone) {
+            self.attend_adopted(recorded.job_id, worker);
+        }
         LookAt::Alive(known)
     }
 
@@ -280,14 +299,14 @@ impl Tasks for ProcessTasks {
         if let Some(other) = started.filter(|&task| token_of(task).as_ref() != Some(token)) {
             return Observed::Unknown(format!("{other} is not the task of this attempt in this runtime"));
         }
-        let (known, state) = match self.0.look(token) {
+        let (mut known, state) = match self.0.look(token) {
             LookAt::Nothing => return Observed::Known(Vec::new()),
             LookAt::Unknown(why) => return Observed::Unknown(why),
             LookAt::Alive(known) => (known, TaskState::Alive),
             LookAt::Stopped(known, evidence) => (known, TaskState::Stopped(evidence)),
         };
-        let job_id = known.job_id.unwrap_or_else(|| job_id.clone());
-        Observed::Known(vec![view(token, job_id, known.age, state)])
+        let job_id = known.job_id.take().unwrap_or_else(|| job_id.clone());
+        Observed::Known(vec![view(token, job_id, &known, state)])
     }
 
     /// True. A task exists only after its folder does, and the folder of a task is removed only after its
@@ -306,15 +325,15 @@ impl Tasks for ProcessTasks {
         };
         let mut views = Vec::with_capacity(tokens.len());
         for token in &tokens {
-            let (known, state) = match self.0.look(token) {
+            let (mut known, state) = match self.0.look(token) {
                 // Removed since the folder was listed.
                 LookAt::Nothing => continue,
                 LookAt::Unknown(why) => return Observed::Unknown(why),
                 LookAt::Alive(known) => (known, TaskState::Alive),
                 LookAt::Stopped(known, evidence) => (known, TaskState::Stopped(evidence)),
             };
-            match known.job_id {
-                Some(job_id) => views.push(view(token, job_id, known.age, state)),
+            match known.job_id.take() {
+                Some(job_id) => views.push(view(token, job_id, &known, state)),
                 None => warn!(task = %task_id(token), "a task whose lock file names no job is not listed"),
             }
         }
@@ -346,6 +365,7 @@ impl Tasks for ProcessTasks {
     }
 }
 
-fn view(token: &LaunchToken, job_id: JobId, age: Duration, state: TaskState) -> TaskView {
-    TaskView { task: task_id(token), token: token.clone(), job_id, state, age }
+fn view(token: &LaunchToken, job_id: JobId, known: &Known, state: TaskState) -> TaskView {
+    let (worker_gone, age) = (known.worker_gone, known.age);
+    TaskView { task: task_id(token), token: token.clone(), job_id, state, worker_gone, age }
 }

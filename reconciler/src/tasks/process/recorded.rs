@@ -50,6 +50,11 @@ struct Line {
 }
 
 impl Recorded {
+    /// Whether the worker that is named here certainly ended. Of one that is not named nothing is known.
+    pub(super) fn worker_gone(&self, boot_id: &str) -> bool {
+        self.boot_id.as_deref() == Some(boot_id) && self.worker.is_some_and(Identity::is_gone)
+    }
+
     /// Reads a lock file.
     pub(super) fn read(file: &File) -> io::Result<Self> {
         Ok(Self::parse(&folder::read_lines(file)?))
@@ -83,6 +88,28 @@ impl Identity {
         self.is_running().then_some(target)
     }
 
+    /// Its number.
+    pub(super) fn pid(self) -> Pid {
+        self.pid
+    }
+
+    /// Whether the process certainly ended; an answer that cannot be had is no proof.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_gone(self) -> bool {
+        use rustix::process::test_kill_process;
+        match start_time(self.pid) {
+            Some(start_time) => start_time != self.start_time,
+            // A zombie, which has a number still, or nothing of that number.
+            None => is_zombie(self.pid) || test_kill_process(self.pid) == Err(rustix::io::Errno::SRCH),
+        }
+    }
+
+    /// Without /proc only a number that nobody has is proof.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn is_gone(self) -> bool {
+        rustix::process::test_kill_process(self.pid) == Err(rustix::io::Errno::SRCH)
+    }
+
     #[cfg(target_os = "linux")]
     fn is_running(self) -> bool {
         start_time(self.pid) == Some(self.start_time)
@@ -99,12 +126,23 @@ impl Identity {
 /// The start time of a process that has not ended.
 #[cfg(target_os = "linux")]
 fn start_time(pid: Pid) -> Option<u64> {
+    state_and_start(pid).filter(|(ended, _)| !ended).map(|(_, start_time)| start_time)
+}
+
+#[cfg(target_os = "linux")]
+fn is_zombie(pid: Pid) -> bool {
+    state_and_start(pid).is_some_and(|(ended, _)| ended)
+}
+
+/// Whether a process has ended without being reaped, and its start time.
+#[cfg(target_os = "linux")]
+fn state_and_start(pid: Pid) -> Option<(bool, u64)> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
     let end = stat.iter().rposition(|&b| b == b')')?;
     let mut fields = std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
+    let ended = matches!(fields.next()?, "Z" | "X");
+    Some((ended, fields.nth(18)?.parse().ok()?))
 }
 
 /// A process to be signalled.
@@ -217,6 +255,8 @@ mod tests {
         let pid = rustix::process::getpid();
         let start_time = start_time(pid).unwrap();
         assert!(Identity { pid, start_time }.open().is_some());
-        assert!(Identity { pid, start_time: start_time + 1 }.open().is_none());
+        assert!(!Identity { pid, start_time }.is_gone());
+        let another = Identity { pid, start_time: start_time + 1 };
+        assert!(another.open().is_none() && another.is_gone());
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Inner;
 use super::folder::{self, Probe};
-use super::recorded::Recorded;
+use super::recorded::{Identity, Recorded};
 use super::table::{Entry, Exit, Worker};
 use backends::Hint;
 use contract::{JobId, LaunchToken};
@@ -67,6 +67,26 @@ impl Inner {
             drop(descriptor);
             self.ended(token).await;
         }
+    }
+
+    /// Waits for the end of a worker that is not our child. Its agent may outlive it and keep the lock, and
+    /// must be stopped then. Where there is no descriptor the next resync sees it.
+    pub(super) fn attend_adopted(self: &Arc<Self>, job_id: Option<JobId>, worker: Identity) {
+        #[cfg(target_os = "linux")]
+        if let Ok(descriptor) = self.descriptor(worker.pid().as_raw_nonzero().get().unsigned_abs()) {
+            // Looked at after the descriptor was opened: it means this process and no later one.
+            if worker.is_gone() {
+                return self.hint(job_id);
+            }
+            let inner = self.clone();
+            self.runtime.spawn(async move {
+                if descriptor.readable().await.is_ok() {
+                    inner.hint(job_id);
+                }
+            });
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (job_id, worker);
     }
 
     /// A worker of ours ended.
