@@ -10,7 +10,7 @@ use backends::settings::Layers;
 use reconciler::local::Places;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -71,11 +71,29 @@ async fn role(node: &Node) -> Result<Option<String>, NodeError> {
     Ok(Some(format!("{who} works on these records: serving the API, and standing by to take over\n")))
 }
 
+/// How long an address may be in use by nobody who answers. When an orchestrator is killed while it starts a
+/// worker, the worker-to-be still has its listener, until its `exec` closes it.
+const LISTENER_LEFT: Duration = Duration::from_secs(2);
+/// The pause between two tries.
+const LISTEN_AGAIN: Duration = Duration::from_millis(10);
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => NodeError::AddressInUse { address, ours: is_ours(address) },
-        _ => NodeError::Listen { address, error },
-    })
+    let since = Instant::now();
+    let mut ours = None;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                return Err(NodeError::Listen { address, error });
+            }
+            Err(_) => {}
+        }
+        let ours = *ours.get_or_insert_with(|| is_ours(address));
+        if ours || since.elapsed() >= LISTENER_LEFT {
+            return Err(NodeError::AddressInUse { address, ours });
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
 }
 
 /// Whether an agent-runner answers at an address.
