@@ -130,14 +130,17 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Waits for Ctrl-C or SIGTERM and says which signal it was.
-pub(crate) async fn interrupted() -> io::Result<i32> {
+/// Done at the next Ctrl-C or SIGTERM, with the number of the signal. Neither ends the program by itself any
+/// more once this was called. To be called within a tokio runtime.
+pub(crate) fn interruption() -> io::Result<impl Future<Output = i32>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let kind = tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-    };
-    Ok(kind.as_raw_value())
+    Ok(async move {
+        let kind = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        };
+        kind.as_raw_value()
+    })
 }

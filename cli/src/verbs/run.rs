@@ -81,10 +81,14 @@ fn submit_and_follow(
 /// an embedded orchestrator is an operating-system lock, and workers live on by design.
 fn on_interrupt(outcome: Arc<Outcome>) -> Result<(), VerbError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let signal = {
+        let _within = runtime.enter();
+        crate::node::interruption()?
+    };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let signal = runtime.block_on(crate::node::interrupted());
+        let signal = runtime.block_on(signal);
         output::say(&outcome.left());
-        std::process::exit(128 + signal.unwrap_or(0));
+        std::process::exit(128 + signal);
     })?;
     Ok(())
 }

@@ -32,6 +32,8 @@ pub(super) fn up(layers: &Layers) -> Result<Exit, VerbError> {
 
 async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     let address = listener.local_addr()?;
+    // Before anything runs that a signal should end in good order.
+    let signal = node::interruption()?;
     let role = role(&node).await?;
     let places = node.places.clone();
     let (stop, stopped) = watch::channel(false);
@@ -44,7 +46,7 @@ async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     say(&banner(address, &places));
     role.iter().for_each(|role| say(role));
     let what = tokio::select! {
-        signal = node::interrupted() => { signal?; None }
+        _ = signal => None,
         // A half that ended by itself must not leave the other one looking healthy.
         ended = &mut reconciler => Some(("the reconciler", ended)),
         ended = &mut server => Some(("the API", ended)),
@@ -52,12 +54,13 @@ async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     if let Some((what, ended)) = what {
         return Err(VerbError::Ended(what, ended.err().map_or_else(String::new, |e| e.to_string())));
     }
+    let again = node::interruption()?;
     stop.send_replace(true);
     say("ending; workers live on and are taken over at the next start (Ctrl-C again: at once)");
     tokio::select! {
         _ = async { tokio::join!(server, reconciler) } => {}
         () = tokio::time::sleep(LAST_WORK) => tracing::warn!("work that did not end in time is left"),
-        _ = node::interrupted() => {}
+        _ = again => {}
     }
     Ok(Exit::Done)
 }
