@@ -145,7 +145,7 @@ fn nothing_is_lost_or_done_twice_when_orchestrator_and_workers_are_killed_at_ran
 fn a_full_load_survives_one_kill_and_settles_soon_after_the_restart() {
     let mut stack = Stack::start(Options::with_agent(ledger_agent!()).slots(8));
     let client = stack.client();
-    let payload = json!({"ledger": stack.ledger().path(), "sleep_ms": 20});
+    let payload = json!({"ledger": stack.ledger().path(), "sleep_ms": 100});
     let desired = json!({"job_type": "ledger", "payload": payload});
     let job_ids: Vec<String> = (0..200).map(|_| client.submit(&desired)).collect();
     stack.kill();

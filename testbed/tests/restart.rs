@@ -77,8 +77,12 @@ fn a_job_that_was_taken_over_is_stopped_when_it_is_cancelled() {
 fn a_worker_that_dies_while_nobody_is_up_is_noticed_by_the_next_orchestrator() {
     let mut stack = Stack::start(Options::with_agent(ledger_agent!()));
     let client = stack.client();
-    let job_id = client.submit(&working(&stack, 1500));
+    let payload = json!({"ledger": stack.ledger().path(), "first_sleep_ms": 60_000});
+    let job_id = client.submit(&json!({"job_type": "ledger", "payload": payload}));
     client.status(&job_id, "RUNNING", SOON);
+    while stack.ledger().count(&job_id, Event::Start) == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     stack.kill();
     for worker in stack.workers() {
         worker.kill();

@@ -52,7 +52,7 @@ fn settle(stack: &Stack, job_id: String, status: &'static str, what: &str) {
 #[test]
 fn an_agent_that_outlives_its_killed_worker_is_killed_before_the_next_attempt() {
     let (stack, client) = start();
-    let (job_id, agent) = working(&stack, "ledger", &json!({"sleep_ms": 2000}), &json!({}));
+    let (job_id, agent) = working(&stack, "ledger", &json!({"first_sleep_ms": 60_000}), &json!({}));
     let workers = stack.workers();
     assert_eq!(workers.len(), 1, "{workers:#?}");
     workers[0].kill();
@@ -62,6 +62,7 @@ fn an_agent_that_outlives_its_killed_worker_is_killed_before_the_next_attempt() 
     let job = client.ended(&job_id, SOON);
     assert_eq!((word(&job, "status"), &job["attempt"]), ("SUCCEEDED", &json!(2)));
     assert_eq!(job["control"]["tries"], 0, "a lost worker uses up no try");
+    assert_eq!(stack.ledger().count(&job_id, Event::Told), 1, "the first agent was not asked to stop");
     settle(&stack, job_id, "SUCCEEDED", "worker killed");
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `ledger` | the file to write to; needed |
 //! | `sleep_ms` | how long to work |
+//! | `first_sleep_ms` | how long to work in attempt 1, when that is another time |
 //! | `exit` | the exit code |
 //! | `fail_times` | end with `exit` (or 1) while the attempt's number is at most this |
 //! | `abort` | end by SIGABRT |
@@ -30,6 +31,8 @@ struct Payload {
     ledger: PathBuf,
     #[serde(default)]
     sleep_ms: u64,
+    #[serde(default)]
+    first_sleep_ms: Option<u64>,
     #[serde(default)]
     exit: u8,
     #[serde(default)]
@@ -89,7 +92,8 @@ impl Agent {
 
     /// Works until the time is over; false when told to stop.
     fn work(&self, told: &AtomicBool) -> bool {
-        let until = Instant::now() + Duration::from_millis(self.payload.sleep_ms);
+        let first = self.payload.first_sleep_ms.filter(|_| self.attempt == 1);
+        let until = Instant::now() + Duration::from_millis(first.unwrap_or(self.payload.sleep_ms));
         let mut noted = false;
         loop {
             let left = until.saturating_duration_since(Instant::now());
