@@ -27,12 +27,12 @@ fn open(access: Access, durability: Durability) -> Fixture {
     }
 }
 
-/// As a vandal would: the triggers that defend the record are put aside, the ones that count stay.
+/// As a vandal would: the triggers that defend the record are put aside for the moment.
 fn tamper(path: &Path, edit: &Tamper) {
     let mut conn = Connection::open(path).unwrap();
     let tx = conn.transaction().unwrap();
     tx.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
-    let guards = ["jobs_desired", "attempts_fixed", "attempts_gate", "attempts_closing"].map(|name| {
+    let guards = ["jobs_desired", "attempts_changed"].map(|name| {
         let sql: String =
             tx.query_row("SELECT sql FROM sqlite_schema WHERE name = ?1", [name], |row| row.get(0)).unwrap();
         tx.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();

@@ -42,9 +42,10 @@ pub(super) fn open(path: &Path, purpose: Purpose, durability: Durability) -> rus
         Durability::Process => "NORMAL",
         Durability::Power => "FULL",
     };
-    // Cache sizes in KiB bound what an idle orchestrator keeps in memory.
+    // Cache sizes in KiB bound what an idle orchestrator keeps in memory; 64 MiB is what stays of a WAL that
+    // grew during a bulk edit.
     let cache = match purpose {
-        Purpose::Writer => "PRAGMA cache_size = -4096;",
+        Purpose::Writer => "PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 67108864;",
         Purpose::Small => "PRAGMA cache_size = -512;",
         Purpose::Worker => "",
     };

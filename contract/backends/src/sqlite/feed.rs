@@ -94,13 +94,14 @@ impl Feed {
     }
 
     /// Removes old rows from `changes`, a few at a time. Part of a write transaction.
-    pub(super) fn prune(conn: &Connection, news: &News) -> rusqlite::Result<()> {
+    pub(super) fn prune(conn: &Connection, news: News) -> rusqlite::Result<News> {
         let upto = news.pruned + PRUNED_AT_ONCE;
         if news.last - upto < KEPT {
-            return Ok(());
+            return Ok(news);
         }
         conn.prepare_cached("DELETE FROM changes WHERE revision <= ?1")?.execute([upto])?;
-        conn.prepare_cached("UPDATE revisions SET pruned = ?1")?.execute([upto]).map(drop)
+        conn.prepare_cached("UPDATE revisions SET pruned = ?1")?.execute([upto])?;
+        Ok(news)
     }
 
     /// Announces what was read and committed.

@@ -146,3 +146,49 @@ pub(super) fn list(conn: &Connection, query: &ListQuery, before: i64) -> rusqlit
     }
     Ok(Page { jobs, next: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema;
+    use std::time::Duration;
+
+    fn plan(sql: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = Connection::open(folder.path().join("records.db")).unwrap();
+        schema::prepare(&conn, Duration::ZERO).unwrap();
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn a_resync_reads_the_covering_index_of_active_jobs_only() {
+        assert_eq!(plan(ACTIVE), "SCAN jobs USING COVERING INDEX jobs_active");
+    }
+
+    #[test]
+    fn expired_jobs_are_found_and_ordered_by_their_index() {
+        let expected = "SEARCH jobs USING COVERING INDEX jobs_expiring (expires_at>? AND expires_at<?)";
+        assert_eq!(plan(EXPIRED), expected);
+    }
+
+    #[test]
+    fn jobs_and_attempts_are_found_by_their_keys() {
+        for (sql, index) in [
+            ("SELECT 1 FROM jobs WHERE job_id = ?1", "sqlite_autoindex_jobs_1 (job_id=?)"),
+            (
+                "SELECT claim FROM attempts WHERE job_id = ?1 ORDER BY number, seq",
+                "sqlite_autoindex_attempts_1 (job_id=?)",
+            ),
+            ("SELECT gate FROM attempts WHERE job_id = ?1 AND token = ?2", "(job_id=? AND token=?)"),
+            (
+                "SELECT desired FROM jobs WHERE seq < ?1 ORDER BY seq DESC LIMIT 3",
+                "INTEGER PRIMARY KEY (rowid<?)",
+            ),
+        ] {
+            let plan = plan(sql);
+            assert!(plan.starts_with("SEARCH") && plan.contains(index), "{sql}: {plan}");
+        }
+    }
+}

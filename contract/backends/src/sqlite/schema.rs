@@ -91,11 +91,27 @@ mod tests {
         let words: std::collections::BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&full).unwrap();
         let names: Vec<&str> = words.keys().map(String::as_str).collect();
-        let known = STEPS[0].split("key NOT IN (").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
-        let mut listed: Vec<&str> = known.split(", ").map(|word| word.trim_matches('\'')).collect();
-        listed.sort_unstable();
-        assert_eq!(listed, names);
-        let said = STEPS[0].split("unknown word; known are ").nth(1).unwrap().split('\'').next().unwrap();
-        assert_eq!(said, known.replace('\'', ""), "the message names the words that are allowed");
+        let between = |start: &str, end: char| {
+            STEPS[0].split(start).nth(1).and_then(|rest| rest.split(end).next()).unwrap()
+        };
+        let mut known: Vec<&str> = between("instr(' job_type", '\'').split_whitespace().collect();
+        known.push("job_type");
+        known.sort_unstable();
+        assert_eq!(known, names);
+        let mut said: Vec<&str> = between("unknown word; known are", '\'').split_whitespace().collect();
+        said.sort_unstable();
+        assert_eq!(said, names, "the message names the words that are allowed");
+        let typed = between("instr(' job_type:text", '\'');
+        for (name, value) in words {
+            let kind = match value {
+                _ if name == "payload" || name == "job_type" => continue,
+                serde_json::Value::Bool(_) => continue,
+                serde_json::Value::Number(n) if n.is_f64() => "real",
+                serde_json::Value::Number(_) => "integer",
+                serde_json::Value::String(_) => "text",
+                _ => "object",
+            };
+            assert!(typed.contains(&format!(" {name}:{kind} ")), "{name}:{kind}");
+        }
     }
 }

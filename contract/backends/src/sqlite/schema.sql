@@ -1,6 +1,6 @@
--- Schema version 1. Every process that opens the file parses these texts, so they are kept short: comments
--- stand between the statements, where SQLite does not store them. The system's sqlite3 must be able to read
--- them too (3.40: the message of RAISE() is a literal, there is no jsonb).
+-- Schema version 1. Every worker parses these texts when it opens the file (some 100 µs), so they are terse:
+-- few triggers, and comments stand between the statements, where SQLite does not store them. The system's
+-- sqlite3 must be able to read them too (3.40: the message of RAISE() is a literal, there is no jsonb).
 --
 -- The system's own writes of `jobs` set a new `revision` themselves; a write that leaves it alone comes
 -- from outside and is completed by the triggers.
@@ -60,7 +60,7 @@ CREATE TABLE attempts (
   closing TEXT,
   UNIQUE (job_id, token),
   CONSTRAINT "claim must be one JSON object" CHECK (json_valid(claim) AND json_type(claim) = 'object'),
-  CONSTRAINT "gate must be one JSON object whose state is started, finished or sealed" CHECK (gate IS NULL OR (json_valid(gate) AND json_extract(gate, '$.state') IN ('started', 'finished', 'sealed')) IS TRUE),
+  CONSTRAINT "gate must be one JSON object whose state is started, finished or sealed" CHECK (gate IS NULL OR (json_valid(gate) AND gate ->> 'state' IN ('started', 'finished', 'sealed')) IS TRUE),
   CONSTRAINT "report must be one JSON object" CHECK (report IS NULL OR json_valid(report) AND json_type(report) = 'object'),
   CONSTRAINT "closing must be one JSON object" CHECK (closing IS NULL OR json_valid(closing) AND json_type(closing) = 'object')
 ) STRICT;
@@ -78,49 +78,42 @@ BEGIN
   UPDATE jobs SET desired = desired WHERE seq = NEW.seq;
 END;
 
+-- The first text names the words, the second the types of those that have more than a wrong value.
 CREATE TRIGGER jobs_desired AFTER UPDATE OF desired ON jobs
 BEGIN
-  SELECT RAISE(ABORT, 'desired holds an unknown word; known are job_type, payload, max_attempts, attempt_timeout_seconds, start_timeout_seconds, active_deadline_seconds, backoff, failure_policy, priority, queue, resources, capacity, env, labels, ttl_seconds_after_finished, max_cost_usd, suspend, cancel, retry')
-    FROM json_each(NEW.desired) WHERE key NOT IN ('job_type', 'payload', 'max_attempts', 'attempt_timeout_seconds', 'start_timeout_seconds', 'active_deadline_seconds', 'backoff', 'failure_policy', 'priority', 'queue', 'resources', 'capacity', 'env', 'labels', 'ttl_seconds_after_finished', 'max_cost_usd', 'suspend', 'cancel', 'retry');
-  SELECT RAISE(ABORT, 'desired holds a word twice') WHERE (SELECT count(*) - count(DISTINCT key) FROM json_each(NEW.desired)) <> 0;
-  SELECT RAISE(ABORT, 'desired.job_type must be a string') WHERE json_type(NEW.desired, '$.job_type') IS NOT 'text';
-  SELECT RAISE(ABORT, 'desired.suspend and desired.cancel must be true or false; in SQL write json(''true'')')
-    FROM json_each(NEW.desired) WHERE key IN ('suspend', 'cancel') AND type NOT IN ('true', 'false');
-  SELECT RAISE(ABORT, 'desired.retry must be a whole number') WHERE json_type(NEW.desired, '$.retry') <> 'integer';
-  SELECT RAISE(ABORT, 'desired.max_attempts, priority and everything that ends in _seconds or _seconds_after_finished must be whole numbers')
-    FROM json_each(NEW.desired) WHERE (key IN ('max_attempts', 'priority') OR key GLOB '*_seconds*') AND type NOT IN ('integer', 'null');
-  SELECT RAISE(ABORT, 'desired.backoff, failure_policy, resources, env and labels must be objects')
-    FROM json_each(NEW.desired) WHERE key IN ('backoff', 'failure_policy', 'resources', 'env', 'labels') AND type NOT IN ('object', 'null');
-  SELECT RAISE(ABORT, 'desired.queue and desired.capacity must be strings')
-    FROM json_each(NEW.desired) WHERE key IN ('queue', 'capacity') AND type NOT IN ('text', 'null');
-  SELECT RAISE(ABORT, 'desired.job_type never changes: create another job')
-    WHERE json_valid(OLD.desired) AND json_extract(NEW.desired, '$.job_type') IS NOT json_extract(OLD.desired, '$.job_type');
-  SELECT RAISE(ABORT, 'desired.retry only grows')
-    WHERE json_valid(OLD.desired) AND coalesce(json_extract(NEW.desired, '$.retry'), 0) < coalesce(json_extract(OLD.desired, '$.retry'), 0);
+  SELECT CASE
+    WHEN key GLOB '*[^a-z_]*' OR instr(' job_type payload max_attempts attempt_timeout_seconds start_timeout_seconds active_deadline_seconds backoff failure_policy priority queue resources capacity env labels ttl_seconds_after_finished max_cost_usd suspend cancel retry ', ' ' || key || ' ') = 0
+      THEN RAISE(ABORT, 'desired holds an unknown word; known are job_type payload max_attempts attempt_timeout_seconds start_timeout_seconds active_deadline_seconds backoff failure_policy priority queue resources capacity env labels ttl_seconds_after_finished max_cost_usd suspend cancel retry')
+    WHEN key IN ('suspend', 'cancel') AND type NOT IN ('true', 'false')
+      THEN RAISE(ABORT, 'desired.suspend and desired.cancel must be true or false; in SQL write json(''true'')')
+    WHEN key = 'retry' AND type <> 'integer'
+      THEN RAISE(ABORT, 'desired.retry must be a whole number')
+    WHEN type <> 'null' AND key NOT IN ('payload', 'suspend', 'cancel') AND instr(' job_type:text max_attempts:integer attempt_timeout_seconds:integer start_timeout_seconds:integer active_deadline_seconds:integer backoff:object failure_policy:object priority:integer queue:text resources:object capacity:text env:object labels:object ttl_seconds_after_finished:integer max_cost_usd:integer max_cost_usd:real retry:integer ', ' ' || key || ':' || type || ' ') = 0
+      THEN RAISE(ABORT, 'desired holds a value of the wrong type: job_type, queue and capacity are strings; max_attempts, priority and what is named in seconds are whole numbers; max_cost_usd is a number; backoff, failure_policy, resources, env and labels are objects')
+    END FROM json_each(NEW.desired);
+  SELECT RAISE(ABORT, 'desired holds a word twice') FROM json_each(NEW.desired) GROUP BY key HAVING count(*) > 1;
+  SELECT CASE
+    WHEN json_type(NEW.desired, '$.job_type') IS NOT 'text' THEN RAISE(ABORT, 'desired.job_type must be a string')
+    WHEN NOT json_valid(OLD.desired) THEN 0
+    WHEN NEW.desired ->> 'job_type' IS NOT OLD.desired ->> 'job_type' THEN RAISE(ABORT, 'desired.job_type never changes: create another job')
+    WHEN coalesce(NEW.desired ->> 'retry', 0) < coalesce(OLD.desired ->> 'retry', 0) THEN RAISE(ABORT, 'desired.retry only grows')
+    END;
 END;
 
-CREATE TRIGGER jobs_fixed AFTER UPDATE OF seq, job_id, created ON jobs
-WHEN NEW.seq IS NOT OLD.seq OR NEW.job_id IS NOT OLD.job_id OR NEW.created IS NOT OLD.created
-BEGIN
-  SELECT RAISE(ABORT, 'seq, job_id and created never change');
-END;
-
-CREATE TRIGGER jobs_edited AFTER UPDATE OF desired, control, status, active, expires_at ON jobs
+-- What the system's own writes do themselves.
+CREATE TRIGGER jobs_edited AFTER UPDATE OF seq, job_id, created, desired, control, status, active, expires_at ON jobs
 WHEN NEW.revision = OLD.revision
 BEGIN
+  SELECT RAISE(ABORT, 'seq, job_id and created never change') WHERE (NEW.seq, NEW.job_id, NEW.created) IS NOT (OLD.seq, OLD.job_id, OLD.created);
   UPDATE revisions SET last = last + 1;
   UPDATE jobs SET revision = (SELECT last FROM revisions), active = (NEW.active = OLD.active OR NEW.active) WHERE seq = NEW.seq;
   INSERT INTO changes SELECT last, NEW.job_id FROM revisions;
 END;
 
-CREATE TRIGGER jobs_delete BEFORE DELETE ON jobs
-WHEN EXISTS (SELECT 1 FROM attempts WHERE job_id = OLD.job_id AND closing IS NULL)
-BEGIN
-  SELECT RAISE(ABORT, 'this job has an attempt that may be alive: cancel the job and wait until it has ended');
-END;
-
 CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs
 BEGIN
+  SELECT RAISE(ABORT, 'this job has an attempt that may be alive: cancel the job and wait until it has ended')
+    FROM attempts WHERE job_id = OLD.job_id AND closing IS NULL;
   DELETE FROM attempts WHERE job_id = OLD.job_id;
   UPDATE revisions SET last = last + 1;
   INSERT INTO changes SELECT last, OLD.job_id FROM revisions;
@@ -128,44 +121,28 @@ END;
 
 CREATE TRIGGER attempts_new BEFORE INSERT ON attempts
 BEGIN
-  SELECT RAISE(ABORT, 'there is no such job') WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE job_id = NEW.job_id);
-  SELECT RAISE(ABORT, 'this attempt exists') WHERE EXISTS (SELECT 1 FROM attempts WHERE (job_id = NEW.job_id AND token = NEW.token) OR seq = NEW.seq);
-END;
-
-CREATE TRIGGER attempts_inserted AFTER INSERT ON attempts
-BEGIN
+  SELECT RAISE(ABORT, 'this attempt exists') FROM attempts WHERE (job_id = NEW.job_id AND token = NEW.token) OR seq = NEW.seq;
   UPDATE revisions SET last = last + 1;
   UPDATE jobs SET revision = (SELECT last FROM revisions) WHERE job_id = NEW.job_id;
+  SELECT RAISE(ABORT, 'there is no such job') WHERE changes() = 0;
 END;
 
-CREATE TRIGGER attempts_fixed AFTER UPDATE OF seq, job_id, token, number, claim ON attempts
-WHEN NEW.seq IS NOT OLD.seq OR NEW.job_id IS NOT OLD.job_id OR NEW.token IS NOT OLD.token OR NEW.number IS NOT OLD.number OR NEW.claim IS NOT OLD.claim
-BEGIN
-  SELECT RAISE(ABORT, 'an attempt''s key, number and claim never change');
-END;
-
--- The gate only moves forward and keeps the task that started. One that is not readable may be repaired.
-CREATE TRIGGER attempts_gate AFTER UPDATE OF gate ON attempts
-WHEN NEW.gate IS NOT OLD.gate AND CASE
-  WHEN OLD.gate IS NULL THEN json_extract(NEW.gate, '$.state') = 'finished'
-  WHEN NOT json_valid(OLD.gate) THEN 0
-  WHEN json_extract(OLD.gate, '$.state') = 'started' THEN NEW.gate IS NULL OR json_extract(NEW.gate, '$.state') = 'started'
-    OR coalesce(json_extract(NEW.gate, '$.task'), json_extract(NEW.gate, '$.started')) IS NOT json_extract(OLD.gate, '$.task')
-  ELSE json_extract(OLD.gate, '$.state') IN ('finished', 'sealed') END
-BEGIN
-  SELECT RAISE(ABORT, 'the gate of an attempt only moves forward: absent, started, finished; or sealed, keeping the task that started');
-END;
-
-CREATE TRIGGER attempts_closing AFTER UPDATE OF closing ON attempts
-WHEN NEW.closing IS NOT OLD.closing
-BEGIN
-  SELECT RAISE(ABORT, 'the closing of an attempt is written once') WHERE OLD.closing IS NOT NULL;
-  SELECT RAISE(ABORT, 'an attempt is closed only after its gate is finished or sealed')
-    WHERE coalesce(json_extract(NEW.gate, '$.state'), '') NOT IN ('finished', 'sealed');
-END;
-
+-- The gate only moves forward and keeps the task that started; one whose state is not known may be repaired.
 CREATE TRIGGER attempts_changed AFTER UPDATE ON attempts
 BEGIN
+  SELECT CASE
+    WHEN (NEW.seq, NEW.job_id, NEW.token, NEW.number, NEW.claim) IS NOT (OLD.seq, OLD.job_id, OLD.token, OLD.number, OLD.claim)
+      THEN RAISE(ABORT, 'an attempt''s key, number and claim never change')
+    WHEN NEW.gate IS NOT OLD.gate AND CASE OLD.gate ->> 'state'
+        WHEN 'started' THEN coalesce(NEW.gate ->> 'state', 'started') = 'started' OR coalesce(NEW.gate ->> 'task', NEW.gate ->> 'started') IS NOT OLD.gate ->> 'task'
+        WHEN 'finished' THEN 1 WHEN 'sealed' THEN 1
+        ELSE OLD.gate IS NULL AND NEW.gate ->> 'state' = 'finished' END
+      THEN RAISE(ABORT, 'the gate of an attempt only moves forward: absent, started, finished; or sealed, keeping the task that started')
+    WHEN NEW.closing IS NOT OLD.closing AND OLD.closing IS NOT NULL
+      THEN RAISE(ABORT, 'the closing of an attempt is written once')
+    WHEN NEW.closing IS NOT OLD.closing AND coalesce(NEW.gate ->> 'state', '') NOT IN ('finished', 'sealed')
+      THEN RAISE(ABORT, 'an attempt is closed only after its gate is finished or sealed')
+    END;
   UPDATE revisions SET last = last + 1;
   UPDATE jobs SET revision = (SELECT last FROM revisions) WHERE job_id = NEW.job_id;
   INSERT INTO changes SELECT last, NEW.job_id FROM revisions WHERE NEW.gate IS NOT OLD.gate;

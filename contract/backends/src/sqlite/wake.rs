@@ -230,3 +230,53 @@ mod nothing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(20));
+    const SHORT: Option<Duration> = Some(Duration::from_millis(30));
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_wal_that_is_deleted_and_made_anew_is_still_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, conn) = (folder.path().join("a.db"), Connection::open_in_memory().unwrap());
+        let (wal, other) = (folder.path().join("a.db-wal"), folder.path().join("b.db-wal"));
+        let (mut wake, stopper) = Wake::watch(&path).unwrap();
+        for round in 0..3 {
+            fs::write(&wal, "made").unwrap();
+            assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event, "made in round {round}");
+            wake.drain();
+            fs::write(&wal, "written").unwrap();
+            assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event, "written in round {round}");
+            wake.drain();
+            fs::remove_file(&wal).unwrap();
+            fs::write(&other, "of no interest").unwrap();
+            assert_eq!(wake.wait(&conn, SHORT).unwrap(), Woken::Timeout, "removed in round {round}");
+        }
+        fs::write(&other, "moved").unwrap();
+        fs::rename(&other, &wal).unwrap();
+        assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event);
+        drop(stopper);
+        assert_eq!(wake.wait(&conn, None).unwrap(), Woken::Stop);
+    }
+
+    #[test]
+    fn polling_notices_commits_of_other_connections() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let (conn, other) = (Connection::open(&path).unwrap(), Connection::open(&path).unwrap());
+        other.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)").unwrap();
+        let (mut wake, stopper) = Wake::poll().unwrap();
+        assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event, "the first look finds something new");
+        assert_eq!(wake.wait(&conn, SHORT).unwrap(), Woken::Timeout);
+        other.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event);
+        assert_eq!(wake.wait(&conn, SHORT).unwrap(), Woken::Timeout);
+        drop(stopper);
+        assert_eq!(wake.wait(&conn, None).unwrap(), Woken::Stop);
+    }
+}

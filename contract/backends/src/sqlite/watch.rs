@@ -66,6 +66,7 @@ impl Watch {
                     tracing::warn!(error = %e, "cannot wait for changes of the database file");
                     self.feed.resync();
                     self.wake.poll_from_now_on();
+                    std::thread::sleep(LAST_LOOK);
                 }
             }
             last_look = Instant::now();

@@ -148,16 +148,19 @@ impl Group {
             }
         }
         // Read inside the transaction it costs no locks of its own; it is passed on only after the commit.
-        let news = self.feed.read(&self.conn).and_then(|news| {
-            Feed::prune(&self.conn, &news)?;
-            Ok(news)
-        });
+        let news = match self.feed.read(&self.conn).and_then(|news| Feed::prune(&self.conn, news)) {
+            Ok(news) => news,
+            Err(e) => {
+                roll_back(&self.conn);
+                return Err(Broken::Whole(failed(&e)));
+            }
+        };
         if let Err(e) = self.conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
             let error = commit_failed(&e, self.durability);
             roll_back(&self.conn);
             return Err(Broken::Whole(error));
         }
-        self.feed.deliver(news);
+        self.feed.deliver(Ok(news));
         self.feed.deliver_status(&effects.status);
         Ok(())
     }
