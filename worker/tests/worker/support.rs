@@ -208,6 +208,22 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// A test that failed must not leave an agent behind. While the lock is held the recorded number means
+    /// the agent.
+    fn drop(&mut self) {
+        let agent = self
+            .read("task/lock")
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["agent_pid"].as_i64());
+        let pid = agent.and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid.filter(|_| std::thread::panicking() && !self.lock_is_free()) {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// A worker that is killed when the test ends before it.
 pub(crate) struct Worker(Child);
 
