@@ -56,9 +56,11 @@ impl Admission {
         self.lock().holding.contains_key(job_id)
     }
 
-    /// The jobs that hold a slot.
+    /// The jobs that hold a slot, in the order of their ids.
     pub(crate) fn holders(&self) -> Vec<JobId> {
-        self.lock().holding.keys().cloned().collect()
+        let mut holders: Vec<JobId> = self.lock().holding.keys().cloned().collect();
+        holders.sort_unstable();
+        holders
     }
 
     /// The job has an open attempt: it holds a slot, whether it was granted or not. Answers with grants.

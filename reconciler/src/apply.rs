@@ -4,7 +4,6 @@
 use crate::facts::Fact;
 use crate::tasks::{Launch, LaunchAnswer};
 use crate::work::{PassError, Work};
-use backends::clock::{fresh_token, fresh_write_id};
 use backends::{Content, GateAnswer, Loaded, Publication, WriteAnswer};
 use contract::attempt::{Budget, Evidence, INLINE_PAYLOAD, ManifestEntry, Verdict};
 use contract::{
@@ -76,7 +75,7 @@ impl Work {
             stop_grace_seconds: job_type.stop_grace_seconds,
             request: self.parts.tasks.request(desired),
         };
-        let token = fresh_token();
+        let token = self.parts.random.token();
         control.token = Some(token.clone());
         self.stamp(&mut control);
         // Before the call: whatever its answer is, the claim is not older than this.
@@ -93,7 +92,7 @@ impl Work {
             self.facts.forget(&token);
             return Ok(Then::Reload);
         }
-        tracing::info!(job_id = %job.job_id, attempt = draft.number, run = draft.run, "attempt claimed");
+        tracing::debug!(job_id = %job.job_id, attempt = draft.number, run = draft.run, "attempt claimed");
         job.status = Some(Raw::of(&control.view()));
         job.control = Some(Raw::of(&control));
         loaded.attempts.push(Attempt {
@@ -142,7 +141,7 @@ impl Work {
         self.metrics.launches.with_label_values(&[label]).inc();
         match &answer {
             LaunchAnswer::Launched(task) => {
-                tracing::info!(%job_id, attempt = claim.number, %task, "task launched");
+                tracing::debug!(%job_id, attempt = claim.number, %task, "task launched");
                 *launched = Some(token.clone());
             }
             LaunchAnswer::Refused(refusal) => {
@@ -203,7 +202,8 @@ impl Work {
         evidence: Evidence,
     ) -> Result<Then, PassError> {
         let closed_at = self.parts.clock.now();
-        let closing = Closing { write: fresh_write_id(), closed_at, verdict, uses, evidence };
+        let closing =
+            Closing { write: self.parts.random.write_id(), closed_at, verdict, uses, evidence };
         let job_id = &loaded.job.job_id;
         let answer =
             self.parts.records.close(job_id, token, &closing).await.map_err(PassError::of("close"))?;

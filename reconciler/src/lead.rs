@@ -38,6 +38,8 @@ pub async fn run(parts: Parts, mut hints: BoxedHints, metrics: Metrics, shutdown
     let mut shutdown = pin!(shutdown);
     loop {
         let epoch = tokio::select! {
+            // In order everywhere: with the same ports two runs do the same.
+            biased;
             () = &mut shutdown => return,
             epoch = acquire(&parts) => epoch,
         };
@@ -106,6 +108,7 @@ async fn lead(
     others.spawn(resyncs(work.clone(), resync_now.clone()));
     others.spawn(renewals(work.clone(), deposed));
     let ended = tokio::select! {
+        biased;
         () = shutdown => Ended::Shutdown,
         _ = lost.wait_for(|lost| *lost) => Ended::Lost,
         () = take_hints(hints, &work, &resync_now) => Ended::Lost,
@@ -154,7 +157,7 @@ async fn passes_of(work: Arc<Work>, deposed: Arc<watch::Sender<bool>>) {
                 work.metrics.panics.inc();
                 tracing::error!(job_id = %key, %panic, "a pass panicked");
                 work.grant(work.admission.looked_at(&key));
-                let at = Instant::now() + work.paces.pause(&key);
+                let at = Instant::now() + work.paces.pause(&key, &*work.parts.random);
                 work.queue.push_at(key, at);
             }
         }
@@ -186,7 +189,7 @@ fn delay(work: &Work, key: JobId, error: &PassError) {
     }
     // A job that cannot be looked at must not keep others from their slots.
     work.grant(work.admission.looked_at(&key));
-    let pause = work.paces.pause(&key);
+    let pause = work.paces.pause(&key, &*work.parts.random);
     tracing::warn!(job_id = %key, %error, pause_ms = crate::observe::millis(pause), "pass failed");
     work.queue.push_at(key, Instant::now() + pause);
 }
@@ -206,7 +209,7 @@ async fn take_hints(hints: &mut BoxedHints, work: &Work, resync_now: &Notify) {
             }
             Err(HintsError::Unavailable(why)) => {
                 tracing::warn!(%why, "hints are not reachable; the resync goes on");
-                tokio::time::sleep(pace.pause()).await;
+                tokio::time::sleep(pace.pause(&*work.parts.random)).await;
             }
             // The resync alone is enough to be right, only slower.
             Err(HintsError::Ended) => std::future::pending::<()>().await,
@@ -226,7 +229,7 @@ async fn resyncs(work: Arc<Work>, now: Arc<Notify>) {
             Err(error) => {
                 work.metrics.store_errors.with_label_values(&["list"]).inc();
                 tracing::warn!(%error, "resync failed");
-                pace.pause()
+                pace.pause(&*work.parts.random)
             }
         };
         let (ready, delayed, running) = work.queue.depth();
@@ -234,8 +237,9 @@ async fn resyncs(work: Arc<Work>, now: Arc<Notify>) {
             work.metrics.queue.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = now.notified() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -36,7 +36,7 @@ pub use lead::run;
 pub use metrics::Metrics;
 
 use backends::records::ReconcilerRecords;
-use backends::{Artifacts, Clock, Hints, Lease};
+use backends::{Artifacts, Clock, Hints, Lease, Random};
 use contract::JobTypes;
 use plan::{Limits, Policy};
 use std::collections::BTreeMap;
@@ -57,6 +57,8 @@ pub struct Parts {
     pub lease: Arc<dyn Lease>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What tokens, write ids and the spread of pauses are drawn from.
+    pub random: Arc<dyn Random>,
     /// What job types there are.
     pub job_types: Arc<JobTypes>,
     /// Constants of the decisions.

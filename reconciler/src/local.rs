@@ -10,7 +10,7 @@ use backends::settings::{ArtifactsAt, JobTypesAt, Layers, RecordsAt, Settings};
 use backends::sqlite::{Access, Interest, SqliteLease, SqliteOptions, SqliteRecords};
 use backends::{
     ArtifactsError, ChannelHints, DirArtifacts, Hint, HintSender, Hints, HintsError, Lease, RecordsError,
-    SystemClock,
+    SystemClock, SystemRandom,
 };
 use contract::JobTypes;
 use std::ffi::OsString;
@@ -133,6 +133,7 @@ impl Local {
             tasks,
             lease,
             clock: Arc::new(SystemClock::default()),
+            random: Arc::new(SystemRandom),
             job_types,
             policy: plan::Policy::default(),
             max_concurrent_tasks: settings.max_concurrent_tasks.get(),

@@ -3,6 +3,7 @@
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
+use backends::Random;
 use contract::JobId;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,15 +25,20 @@ impl Default for Pace {
             multiplier: 2.0,
             max_interval: LONGEST,
             max_elapsed_time: None,
+            // The spread is drawn below, from the port.
+            randomization_factor: 0.0,
             ..ExponentialBackoff::default()
         })
     }
 }
 
 impl Pace {
-    /// The pause after one more error.
-    pub(crate) fn pause(&mut self) -> Duration {
-        self.0.next_backoff().unwrap_or(LONGEST)
+    /// The pause after one more error: from half to one and a half of its ideal length, so that keys that
+    /// failed together do not return together.
+    pub(crate) fn pause(&mut self, random: &dyn Random) -> Duration {
+        let ideal = self.0.next_backoff().unwrap_or(LONGEST);
+        let share = (random.bits() & 0xffff) as u32;
+        ideal / 2 + ideal * share / 0xffff
     }
 }
 
@@ -42,9 +48,9 @@ pub(crate) struct Paces(Mutex<HashMap<JobId, Pace>>);
 
 impl Paces {
     /// The pause after one more error with `key`.
-    pub(crate) fn pause(&self, key: &JobId) -> Duration {
+    pub(crate) fn pause(&self, key: &JobId, random: &dyn Random) -> Duration {
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        paces.entry(key.clone()).or_default().pause()
+        paces.entry(key.clone()).or_default().pause(random)
     }
 
     /// It worked.
@@ -63,7 +69,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_limit_and_never_end() {
         let mut pace = Pace::default();
-        let pauses: Vec<Duration> = (0..40).map(|_| pace.pause()).collect();
+        let pauses: Vec<Duration> = (0..40).map(|_| pace.pause(&backends::SystemRandom)).collect();
         assert!(pauses[0] <= INITIAL * 2);
         assert!(pauses[39] >= LONGEST / 2 && pauses.iter().all(|p| *p <= LONGEST * 2), "{pauses:?}");
     }

@@ -134,6 +134,7 @@ impl Queue {
             match next {
                 Some(at) => {
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep_until(at) => {}
                         () = self.timer.notified() => {}
                     }

@@ -194,7 +194,7 @@ impl Work {
 
     /// Signs a `control` as this leadership's write.
     pub(crate) fn stamp(&self, control: &mut Control) {
-        control.version = backends::clock::fresh_write_id();
+        control.version = self.parts.random.write_id();
         control.epoch = self.epoch;
     }
 

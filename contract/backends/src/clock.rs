@@ -33,15 +33,44 @@ impl Clock for SystemClock {
     }
 }
 
+/// Where randomness comes from. A port, so that a simulation can repeat a run.
+pub trait Random: Send + Sync + 'static {
+    /// 128 fresh bits. A launch token made of them is a capability, so nobody may be able to guess them.
+    fn bits(&self) -> u128;
+
+    /// A fresh launch token.
+    fn token(&self) -> LaunchToken {
+        LaunchToken::from_bits(self.bits())
+    }
+
+    /// A fresh write id.
+    fn write_id(&self) -> WriteId {
+        // The lower half is as random as the whole.
+        WriteId::from_bits(self.bits() as u64)
+    }
+}
+
+/// The randomness of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    /// # Panics
+    /// When the operating system has no randomness; nothing can be launched safely then.
+    fn bits(&self) -> u128 {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        u128::from_ne_bytes(bytes)
+    }
+}
+
 /// A launch token of 128 fresh random bits.
 ///
 /// # Panics
 /// When the operating system has no randomness; nothing can be launched safely then.
 #[must_use]
 pub fn fresh_token() -> LaunchToken {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    LaunchToken::from_bits(u128::from_ne_bytes(bytes))
+    SystemRandom.token()
 }
 
 /// A write id of 64 fresh random bits.

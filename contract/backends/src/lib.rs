@@ -21,7 +21,7 @@ pub mod settings;
 pub mod sqlite;
 
 pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use dir::DirArtifacts;
 pub use durability::Durability;
 pub use hints::{ChannelHints, Hint, HintSender, Hints, HintsError};
