@@ -38,7 +38,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use table::{Entry, Exit, Table, Worker};
 use tracing::warn;
@@ -104,8 +104,6 @@ struct Inner {
     hints: HintSender,
     runtime: tokio::runtime::Handle,
     table: Mutex<Table>,
-    /// Taken for reading by every spawn, for writing by whoever looks for holders of a lock.
-    spawning: RwLock<()>,
 }
 
 /// What a look at a token found.
@@ -150,7 +148,6 @@ impl ProcessTasks {
             hints,
             runtime,
             table: Mutex::default(),
-            spawning: RwLock::default(),
         });
         for token in &tokens {
             inner.adopt(token);
@@ -207,7 +204,7 @@ impl Inner {
             Ok(Probe::Held(file)) => return self.held(token, file, exit.is_some()),
             Ok(Probe::Free(file)) => Some(file),
             Ok(Probe::Absent) if exit.is_none() => return LookAt::Nothing,
-            Ok(Probe::Absent | Probe::Lockless) => match self.holders(token) {
+            Ok(Probe::Absent | Probe::Lockless) => match holders::holders(token) {
                 Err(error) => return LookAt::Unknown(error.to_string()),
                 Ok(found) if found.is_empty() => None,
                 Ok(_) => return LookAt::Alive(Known::default()),

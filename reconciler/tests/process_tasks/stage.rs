@@ -5,7 +5,7 @@ use backends::{ChannelHints, Hint, Hints};
 use contract::{Evidence, JobId, JsonText, LaunchRequest, LaunchToken, TaskId};
 use reconciler::tasks::conformance::{Play, Stage};
 use reconciler::tasks::process::{ProcessOptions, ProcessTasks};
-use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
+use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -113,14 +113,18 @@ impl Machine {
     }
 
     /// What is seen of the attempt: `None` for nothing.
-    pub(crate) async fn state(&self, launch: &Launch) -> Option<TaskState> {
+    pub(crate) async fn view(&self, launch: &Launch) -> Option<TaskView> {
         match self.tasks.observe(&launch.job_id, &launch.token, None).await {
             Observed::Known(views) => {
                 assert!(views.len() <= 1);
-                views.into_iter().next().map(|view| view.state)
+                views.into_iter().next()
             }
             Observed::Unknown(why) => panic!("nothing was observed: {why}"),
         }
+    }
+
+    pub(crate) async fn state(&self, launch: &Launch) -> Option<TaskState> {
+        self.view(launch).await.map(|view| view.state)
     }
 
     pub(crate) async fn is_alive(&self, launch: &Launch) -> bool {
@@ -174,27 +178,38 @@ pub(crate) fn letter(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Waits until a process has ended. It gives up its files, and so the lock, a moment before.
+pub(crate) fn wait_for_end(pid: i32) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    // An error means that it is gone already.
+    let Ok(handle) = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) else { return };
+    let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&patience)).unwrap();
+    assert_eq!(ended, 1, "process {pid} still runs");
+}
+
 pub(crate) fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 impl Drop for Machine {
-    /// Kills what a failed check left behind: everything that is named in a lock file and not gone.
+    /// Kills what still runs, until nothing does: workers and agents start in this machine's folder.
     fn drop(&mut self) {
-        let Ok(folders) = std::fs::read_dir(self.scratch.path().join("tasks")) else { return };
-        for folder in folders.flatten() {
-            let text = std::fs::read_to_string(folder.path().join("lock")).unwrap_or_default();
-            for line in text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
-                for member in ["pid", "agent_pid"] {
-                    let pid = line.get(member).and_then(serde_json::Value::as_i64).unwrap_or(0);
-                    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
-                    let ours = self.scratch.path().as_os_str().as_encoded_bytes();
-                    if pid > 1 && environment.windows(ours.len()).any(|part| part == ours) {
-                        kill(i32::try_from(pid).unwrap());
-                    }
-                }
+        let ours = self.scratch.path().canonicalize().unwrap();
+        let running = |entry: std::fs::DirEntry| {
+            let pid = rustix::process::Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            (std::fs::read_link(entry.path().join("cwd")).ok()? == ours).then_some(pid)
+        };
+        let all = || std::fs::read_dir("/proc").unwrap().flatten().filter_map(running).collect::<Vec<_>>();
+        let mut found = all();
+        while !found.is_empty() {
+            for pid in found {
+                // It may have ended since.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
+            found = all();
         }
     }
 }

@@ -7,7 +7,7 @@
 //! The holder's lock is exclusive, and every probe takes a shared one. Probes therefore never see each
 //! other, only the task.
 
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Write};
@@ -152,13 +152,13 @@ impl Root {
     fn probe_folder(&self, folder: &str) -> io::Result<Probe> {
         let file = match self.open_lock(folder) {
             Ok(file) => file,
-            Err(Errno::NOENT) => {
-                return match rustix::fs::statat(&self.dir, folder, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(_) => Ok(Probe::Lockless),
-                    Err(Errno::NOENT) => self.check().map(|()| Probe::Absent),
-                    Err(errno) => Err(errno.into()),
-                };
-            }
+            Err(Errno::NOENT) if !self.exists(folder)? => return self.check().map(|()| Probe::Absent),
+            // The folder may have appeared since, and its file with it.
+            Err(Errno::NOENT) => match self.open_lock(folder) {
+                Ok(file) => file,
+                Err(Errno::NOENT) => return Ok(Probe::Lockless),
+                Err(errno) => return Err(errno.into()),
+            },
             Err(errno) => return Err(errno.into()),
         };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
@@ -168,14 +168,23 @@ impl Root {
         }
     }
 
+    fn exists(&self, folder: &str) -> io::Result<bool> {
+        match rustix::fs::statat(&self.dir, folder, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Every token that has a folder. Other names are not ours and are left alone.
     pub(super) fn tokens(&self) -> io::Result<Vec<LaunchToken>> {
         self.check()?;
         let mut tokens = Vec::new();
         for entry in Dir::read_from(&self.dir)? {
-            if let Some(token) = entry?.file_name().to_str().ok().and_then(|name| LaunchToken::new(name).ok())
-            {
-                tokens.push(token);
+            let entry = entry?;
+            let token = entry.file_name().to_str().ok().and_then(|name| LaunchToken::new(name).ok());
+            if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+                tokens.extend(token);
             }
         }
         Ok(tokens)

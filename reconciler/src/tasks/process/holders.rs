@@ -5,12 +5,24 @@
 use super::recorded::Target;
 use contract::LaunchToken;
 use std::io;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+/// Held for reading during every spawn, for writing while holders are looked for: between its fork and its
+/// exec a child has a copy of every file of this process, and would be taken for a holder of the locks of
+/// other tasks. One for the process, as its files are.
+static SPAWNING: RwLock<()> = RwLock::new(());
+
+/// To be kept during a spawn.
+pub(super) fn spawning() -> RwLockReadGuard<'static, ()> {
+    SPAWNING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The processes that hold the lock of `token`, other than this one. Processes of other users that cannot
 /// be looked into are passed over.
 #[cfg(target_os = "linux")]
 pub(super) fn holders(token: &LaunchToken) -> io::Result<Vec<Target>> {
     use rustix::process::{Pid, getpid};
+    let _no_spawn = SPAWNING.write().unwrap_or_else(PoisonError::into_inner);
     let names = Names::of(token);
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {

@@ -1,6 +1,7 @@
 //! Launching: the folder first, then the worker.
 
 use super::folder::Creation;
+use super::holders::spawning;
 use super::table::{Entry, Worker};
 use super::{Inner, spawn, task_id};
 use crate::tasks::{Launch, LaunchAnswer};
@@ -9,7 +10,7 @@ use contract::{Desired, JsonText, LaunchRequest, Refusal, RefusalKind, TaskId, T
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map;
 use std::process::Child;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// The name of this runtime in a launch request.
@@ -98,7 +99,7 @@ impl Inner {
             }
         };
         let spawned = {
-            let _spawning = self.spawning.read().unwrap_or_else(PoisonError::into_inner);
+            let _spawning = spawning();
             self.spawner.spawn(lock, &launch.job_id, token, task, &self.root)
         };
         spawned.map_err(|error| match self.root.remove(token) {

@@ -184,13 +184,17 @@ impl Target {
         gone_is_fine(rustix::process::kill_process(self.pid, signal))
     }
 
-    /// Signals every process of the group that this process leads. No such group is a success.
+    /// Signals every process of the group that this process leads, or the process alone as long as it
+    /// leads none.
     ///
     /// The number of a group stays taken while the group has a member or its leader is not reaped, so only
     /// a leader that ends *and* all of whose group ends between the check and this call could be mistaken,
     /// and only after every other number was used once.
     pub(super) fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        signal_group(self.pid, signal)
+        match rustix::process::kill_process_group(self.pid, signal) {
+            Err(rustix::io::Errno::SRCH) => self.signal(signal),
+            answer => Ok(answer?),
+        }
     }
 }
 

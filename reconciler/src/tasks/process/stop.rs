@@ -104,7 +104,7 @@ impl Inner {
         }
         // Once is enough: to some programs a second SIGTERM means "now".
         let group = agent.as_ref().map(Target::pid);
-        match self.holders(token) {
+        match holders(token) {
             Ok(found) => {
                 for holder in found.iter().filter(|h| group.is_none() || getpgid(Some(h.pid())).ok() != group)
                 {
@@ -128,7 +128,7 @@ impl Inner {
             answer.note(target.signal_group(Signal::KILL).and(target.signal(Signal::KILL)));
         }
         for _ in 0..ROUNDS {
-            match self.holders(token) {
+            match holders(token) {
                 Ok(found) if found.is_empty() => break,
                 Ok(found) => found.iter().for_each(|holder| answer.note(holder.signal(Signal::KILL))),
                 Err(error) => {
@@ -138,13 +138,6 @@ impl Inner {
             }
         }
         answer.result()
-    }
-
-    /// Who holds the lock. Not while a worker is being spawned: between its fork and its exec it has a copy
-    /// of every file of this process, and would be taken for a holder of other tasks' locks.
-    pub(super) fn holders(&self, token: &LaunchToken) -> io::Result<Vec<Target>> {
-        let _no_spawn = self.spawning.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        holders(token)
     }
 }
 

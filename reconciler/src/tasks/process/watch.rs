@@ -3,6 +3,7 @@
 
 use super::Inner;
 use super::folder::{self, Probe};
+use super::holders::holders;
 use super::recorded::{Identity, Recorded};
 use super::table::{Entry, Exit, Worker};
 use backends::Hint;
@@ -189,7 +190,7 @@ impl Inner {
         }
         let (inner, token) = (self.clone(), token.clone());
         let removal = self.runtime.spawn_blocking(move || {
-            if free.is_some() || inner.holders(&token).is_ok_and(|found| found.is_empty()) {
+            if free.is_some() || holders(&token).is_ok_and(|found| found.is_empty()) {
                 inner.remove_now(&token);
             }
         });
