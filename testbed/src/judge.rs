@@ -42,6 +42,7 @@ impl Findings {
 struct Attempt {
     job: String,
     number: u32,
+    run: u64,
     started: bool,
     closing: Option<Value>,
     manifest: Vec<Value>,
@@ -84,13 +85,14 @@ fn attempts(records: &Connection) -> Vec<Attempt> {
         let (job, token): (String, String) = (row.get(0)?, row.get(1)?);
         let claim = json(2)?.unwrap_or_default();
         let number = claim["number"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        let run = claim["run"].as_u64().unwrap_or(0);
         let gate = json(3)?.unwrap_or_default();
         let report = json(4)?.unwrap_or_default();
         let files = report.pointer("/outcome/manifest/files").and_then(Value::as_array);
         let folder = format!("jobs/{job}/attempts/{number}-{}", &token[..8]);
         let started = !gate["task"].is_null() || !gate["started"].is_null();
         let manifest = files.cloned().unwrap_or_default();
-        Ok(Attempt { job, number, started, closing: json(5)?, manifest, folder })
+        Ok(Attempt { job, number, run, started, closing: json(5)?, manifest, folder })
     });
     rows.expect("the attempts can be read").map(|row| row.expect("an attempt")).collect()
 }
@@ -150,7 +152,9 @@ fn judge_job(
             found.mistakes.push(format!("two attempts of job {job} have the number {number}"));
         }
         let cause = cause(attempt);
-        let has_next = attempts.iter().skip(at + 1).any(|next| next.number > number);
+        // Only a forced retry, which begins another run, may follow a success.
+        let later = |next: &&Attempt| next.number > number && next.run == attempt.run;
+        let has_next = attempts.iter().skip(at + 1).any(later);
         if matches!(cause.as_str(), "open" | "no cause") || (has_next && cause == "succeeded") {
             found.mistakes.push(format!("attempt {number} of job {job} is closed as {cause:?}"));
         }

@@ -17,6 +17,8 @@ struct Plan {
     orchestrator_kills: u32,
     /// Kill a worker once in so many rounds; 0 never.
     worker_once_in: u64,
+    /// Let an operator force retries, suspend and resume at random, too.
+    operator: bool,
     /// How long agents work, in milliseconds.
     work: (u64, u64),
 }
@@ -34,8 +36,10 @@ fn desired(stack: &Stack, dice: &mut Dice, plan: &Plan) -> Value {
     if dice.once_in(10) {
         payload["fail_times"] = json!(1);
     }
-    if dice.once_in(10) {
+    if dice.once_in(5) {
         payload["ignore_sigterm"] = json!(true);
+        // Longer than the pause after a lost worker: whoever does not wait for its end is found out.
+        payload["first_sleep_ms"] = json!(3000);
     }
     let backoff = json!({"initial_seconds": 0});
     // A failure of the agent's own is rare; killed workers use up no try.
@@ -50,9 +54,27 @@ fn submit_all(client: &Client, wanted: &[Value], accepted: &Mutex<Vec<String>>) 
     }
 }
 
+/// What an operator does to a job at random; whatever comes of it, the job must end well.
+fn meddle(client: &Client, dice: &mut Dice, accepted: &Mutex<Vec<String>>) -> Option<()> {
+    let job_id = dice.one_of(&accepted.lock().unwrap())?.clone();
+    let verbs: &[&str] = if dice.once_in(2) { &["retry?force=true"] } else { &["suspend", "resume"] };
+    for verb in verbs {
+        // Nobody may be up.
+        let _ = client.ask("POST", &format!("/jobs/{job_id}/{verb}"), &[], None);
+    }
+    Some(())
+}
+
 /// Kills until enough was killed and everything is submitted; says how often what was killed.
-fn kill_at_random(stack: &mut Stack, dice: &mut Dice, plan: &Plan, submitted: &AtomicBool) -> (u32, u32) {
+fn kill_at_random(
+    stack: &mut Stack,
+    dice: &mut Dice,
+    plan: &Plan,
+    submitted: &AtomicBool,
+    accepted: &Mutex<Vec<String>>,
+) -> (u32, u32) {
     let (mut orchestrators, mut workers) = (0, 0);
+    let client = stack.client();
     let soak = soak();
     let since = Instant::now();
     while orchestrators < plan.orchestrator_kills
@@ -60,6 +82,9 @@ fn kill_at_random(stack: &mut Stack, dice: &mut Dice, plan: &Plan, submitted: &A
         || since.elapsed() < soak
     {
         std::thread::sleep(dice.millis(5..=400));
+        if plan.operator {
+            meddle(&client, dice, accepted);
+        }
         if plan.worker_once_in > 0 && dice.once_in(plan.worker_once_in) {
             // Sometimes with the orchestrator dead, so that the next one has to find out.
             if dice.once_in(2) {
@@ -99,10 +124,16 @@ fn chaos(plan: &Plan) {
             submit_all(&client, &wanted, &accepted);
             submitted.store(true, Ordering::SeqCst);
         });
-        kill_at_random(&mut stack, &mut dice, plan, &submitted)
+        kill_at_random(&mut stack, &mut dice, plan, &submitted, &accepted)
     });
     let accepted = accepted.into_inner().unwrap();
     stack.ready();
+    if plan.operator {
+        // One that was suspended when the orchestrator was killed before it was resumed.
+        for job_id in &accepted {
+            let _ = client.post(&format!("/jobs/{job_id}/resume"), &Value::Null).expect(200);
+        }
+    }
     let since = Instant::now();
     for job_id in &accepted {
         client.ended(job_id, PATIENCE.saturating_sub(since.elapsed()));
@@ -126,6 +157,7 @@ fn nothing_is_lost_or_done_twice_when_the_orchestrator_is_killed_at_random_momen
         jobs: 200,
         orchestrator_kills: 20,
         worker_once_in: 0,
+        operator: false,
         work: (0, 200),
     });
 }
@@ -137,6 +169,7 @@ fn nothing_is_lost_or_done_twice_when_orchestrator_and_workers_are_killed_at_ran
         jobs: 200,
         orchestrator_kills: 20,
         worker_once_in: 2,
+        operator: true,
         work: (20, 400),
     });
 }

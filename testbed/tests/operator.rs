@@ -63,6 +63,13 @@ fn slow(stack: &Stack) -> Value {
     json!({"job_type": "ledger", "payload": {"ledger": stack.ledger().path(), "sleep_ms": 60_000}})
 }
 
+/// Work that goes on when it is told to stop, and is killed after a second of grace: whoever does not wait
+/// for its end starts a second agent beside it.
+fn stubborn(stack: &Stack) -> Value {
+    let payload = json!({"ledger": stack.ledger().path(), "sleep_ms": 60_000, "ignore_sigterm": true});
+    json!({"job_type": "stubborn", "payload": payload})
+}
+
 #[test]
 fn a_finished_job_is_retried_by_hand_and_by_the_api_and_keeps_counting_attempts() {
     let stack = Stack::start(Options::default());
@@ -100,7 +107,7 @@ fn a_job_is_suspended_while_it_runs_and_resumed_in_every_way_without_using_up_a_
     let stack = Stack::start(Options::with_agent(ledger_agent!()));
     let client = stack.client();
     for by in ways() {
-        let job_id = client.submit(&slow(&stack));
+        let job_id = client.submit(&stubborn(&stack));
         client.status(&job_id, "RUNNING", SOON);
         act(&stack, by, &job_id, "suspend");
         let held = |job: &Value| word(job, "status") == "QUEUED" && word(job, "reason") == "Suspended";
@@ -138,7 +145,7 @@ fn a_job_that_is_not_started_yet_obeys_as_well() {
 fn a_retry_of_a_running_job_needs_force_and_then_stops_its_attempt_first() {
     let stack = Stack::start(Options::with_agent(ledger_agent!()));
     let client = stack.client();
-    let job_id = client.submit(&slow(&stack));
+    let job_id = client.submit(&stubborn(&stack));
     client.status(&job_id, "RUNNING", SOON);
     let refused = client.post(&format!("/jobs/{job_id}/retry"), &Value::Null).expect(409);
     assert!(refused.text.contains("force"), "{}", refused.text);
