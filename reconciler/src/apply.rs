@@ -202,8 +202,7 @@ impl Work {
         evidence: Evidence,
     ) -> Result<Then, PassError> {
         let closed_at = self.parts.clock.now();
-        let closing =
-            Closing { write: self.parts.random.write_id(), closed_at, verdict, uses, evidence };
+        let closing = Closing { write: self.parts.random.write_id(), closed_at, verdict, uses, evidence };
         let job_id = &loaded.job.job_id;
         let answer =
             self.parts.records.close(job_id, token, &closing).await.map_err(PassError::of("close"))?;

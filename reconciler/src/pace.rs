@@ -1,9 +1,9 @@
 //! Pacing after errors of a backend: the only place that uses the `backoff` crate. An error never stops the
 //! loop; it delays the next look at the same key, longer each time, and a success starts over.
 
+use backends::Random;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
-use backends::Random;
 use contract::JobId;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
