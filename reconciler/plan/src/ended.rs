@@ -20,9 +20,7 @@ pub(crate) fn after_attempt(job: &Job<'_>) -> Decision {
         return new_run(job);
     }
     if closing.verdict == Verdict::Succeeded {
-        // A short attempt ends before anybody looked at it while it ran.
-        let started_at = job.control.started_at.or(a.started_at);
-        let done = Control { accepted: Some(accepted(a)), started_at, ..job.control.clone() };
+        let done = Control { accepted: Some(accepted(a)), ..job.control.clone() };
         return finish(job, done, Reason::Completed, String::new());
     }
     if job.desired.cancel {
@@ -132,9 +130,13 @@ pub(crate) fn waiting_again(job: &Job<'_>, reason: Option<Reason>, message: Stri
 
 /// The end of a run.
 pub(crate) fn finish(job: &Job<'_>, control: Control, reason: Reason, message: String) -> Decision {
+    // A short attempt ends before anybody looked at it while it ran.
+    let named = job.s.attempts.iter().find(|a| Some(&a.token) == control.token.as_ref());
+    let started_at = control.started_at.or(named.and_then(|a| a.started_at));
     let next = Control {
         phase: Phase::Finished,
         not_before: None,
+        started_at,
         reason: Some(reason),
         message,
         blockers: Vec::new(),
