@@ -6,9 +6,9 @@ use backends::clock::fresh_token;
 use backends::conformance::{fixtures as fx, wait::within};
 use backends::{
     Access, ChannelHints, Durability, Hint, Hints, Interest, NewJob, RecordsBackend, SqliteOptions,
-    SqliteRecords, StartAnswer,
+    SqliteRecords, StartAnswer, WriteAnswer,
 };
-use contract::{Desired, Job, LaunchToken, Raw};
+use contract::{Desired, Job, LaunchToken, LeaveReason, Raw};
 use pollster::block_on;
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -200,6 +200,18 @@ fn cancel_suspend_wiping_and_inserting_by_hand_are_noticed() {
     assert!(active.iter().any(|(id, revision)| *id == by_hand && revision.0 > 0), "{active:?}");
     assert_eq!(store.client().execute("DELETE FROM jobs WHERE job_id = 'by-hand'", []), Ok(1));
     assert_eq!(store.hint(), Some(vec![Hint::Job(by_hand)]));
+}
+
+#[test]
+fn a_job_is_not_deleted_while_an_attempt_may_be_alive() {
+    let store = store();
+    let (id, control) = (&store.job.job_id, store.job().control.unwrap());
+    let delete = || block_on(store.records.delete(id, &control, &fx::desired(&store.job)));
+    assert_eq!(delete(), Ok(WriteAnswer::Conflict));
+    block_on(store.records.seal(id, &store.token, LeaveReason::Cancelled)).unwrap();
+    assert_eq!(delete(), Ok(WriteAnswer::Conflict), "sealed is not closed");
+    block_on(store.records.close(id, &store.token, &fx::closing())).unwrap();
+    assert_eq!(delete(), Ok(WriteAnswer::Written));
 }
 
 #[test]
