@@ -16,10 +16,13 @@ OUT := $(or $(CARGO_TARGET_DIR),target)
 # glibc can be linked statically where its libc.a is installed (libc6-dev has it, some distributions
 # package it apart). Naming the target keeps the flags away from procedural macros, which cannot be static,
 # and moves the output into a folder of the target's name.
+# The standard library uses posix_spawn for a child with a working directory only if the linked libc has this
+# function, which it looks up weakly; a static libc has what somebody asks for. A fork instead copies the page
+# tables of the orchestrator for each task, and its threads pay with a page fault for each page they write to.
 LIBC_A := $(shell cc -print-file-name=libc.a 2>/dev/null)
 ifneq ($(filter x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu,$(HOST)),)
 ifneq ($(filter /%,$(LIBC_A)),)
-STATIC := --target $(HOST) --config 'target.$(HOST).rustflags=["-C","target-feature=+crt-static","-C","relocation-model=static"]'
+STATIC := --target $(HOST) --config 'target.$(HOST).rustflags=["-C","target-feature=+crt-static","-C","relocation-model=static","-C","link-arg=-Wl,-u,posix_spawn_file_actions_addchdir_np"]'
 BINARY := $(OUT)/$(HOST)/release/agent-runner
 endif
 endif
