@@ -38,6 +38,9 @@ pub(super) fn open(path: &Path, purpose: Purpose, durability: Durability) -> rus
     conn.busy_timeout(Duration::ZERO)?;
     // The last process to leave need not move the WAL into the database; the next checkpoint does.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Without it a statement with ORDER BY is planned again each time it gets other values, because the
+    // planner has compared them with the columns: it did so for every look at a job.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let synchronous = match durability {
         Durability::Process => "NORMAL",
         Durability::Power => "FULL",
@@ -190,5 +193,17 @@ mod tests {
             Err(error(ffi::SQLITE_FULL))
         });
         assert!(refused.is_err() && tries == 1);
+    }
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_values_it_gets() {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = open(&folder.path().join("a.db"), Purpose::Writer, Durability::Process).unwrap();
+        conn.execute_batch("CREATE TABLE t (k TEXT, l TEXT, n INTEGER, UNIQUE (k, l))").unwrap();
+        for k in ["a", "b"] {
+            let mut statement = conn.prepare_cached("SELECT n FROM t WHERE k = ?1 ORDER BY n").unwrap();
+            assert!(!statement.exists([k]).unwrap());
+            assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+        }
     }
 }
