@@ -35,9 +35,9 @@ fn build() -> PathBuf {
     let output = command.output().expect("cargo can be started");
     assert!(output.status.success(), "agent-runner cannot be built");
     let messages = String::from_utf8_lossy(&output.stdout);
-    let executable = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message.get("executable")?.as_str().map(PathBuf::from)
     });
-    executable.last().expect("cargo names the executable")
+    executables.next_back().expect("cargo names the executable")
 }

@@ -209,7 +209,8 @@ impl Stack {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let _ = up.kill();
+        // Killed and waited for when the stack is dropped.
+        self.up = Some(up);
         panic!("up did not end within 10 s of SIGTERM\n{}", self.logs());
     }
 

@@ -36,7 +36,7 @@ fn desired(stack: &Stack, dice: &mut Dice, plan: &Plan) -> Value {
     if dice.once_in(10) {
         payload["fail_times"] = json!(1);
     }
-    if dice.once_in(5) {
+    if dice.once_in(10) {
         payload["ignore_sigterm"] = json!(true);
         // Longer than the pause after a lost worker: whoever does not wait for its end is found out.
         payload["first_sleep_ms"] = json!(3000);
@@ -117,7 +117,9 @@ fn chaos(plan: &Plan) {
     let mut dice = Dice::announced(plan.what);
     let mut stack = Stack::start(Options::with_agent(ledger_agent!()).slots(8));
     let client = stack.client();
-    let wanted: Vec<Value> = (0..plan.jobs).map(|_| desired(&stack, &mut dice, plan)).collect();
+    // As many as keep the slots busy for as long as it goes on.
+    let jobs = plan.jobs + 10 * soak().as_secs();
+    let wanted: Vec<Value> = (0..jobs).map(|_| desired(&stack, &mut dice, plan)).collect();
     let (accepted, submitted) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     let (kills, workers) = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -143,7 +145,7 @@ fn chaos(plan: &Plan) {
     testbed::say(&format!(
         "{what}: {kills} orchestrators and {workers} workers killed, settled after {settled:.1?}"
     ));
-    assert_eq!(accepted.len() as u64, plan.jobs);
+    assert_eq!(accepted.len() as u64, jobs);
     let findings = judge(&stack, &accepted, &BTreeMap::new());
     findings.accept(what);
     stack.expect_no_process_left(Duration::from_secs(30));

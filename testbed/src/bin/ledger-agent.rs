@@ -112,6 +112,7 @@ impl Agent {
         }
     }
 
+    #[expect(clippy::zombie_processes, reason = "the child is to outlive its parent")]
     fn leave_a_child(&self, lock: &File) {
         if self.payload.child_ms == 0 {
             return;
