@@ -28,7 +28,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help build test test-all check audit deps bench bench-short
+.PHONY: help build test test-all check audit deps bench bench-short soak
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,8 +42,14 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 	@for tool in $(TOOLS); do \
 	  command -v "$$tool" >/dev/null || echo "left out: tests that call $$tool, which is not installed (make deps)"; \
 	done
+	@echo "left out: killing things at random for long (make soak)"
 	@echo "left out: formatting and lints (make check)"
 	@echo "left out: advisories and licences of dependencies (make audit)"
+
+# Each run prints its seed; TESTBED_SEED repeats one.
+SOAK_SECONDS ?= 120
+soak: ## Kills orchestrators, workers and both at random for SOAK_SECONDS each, under load.
+	TESTBED_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p agent-runner-testbed --test chaos -- --nocapture
 
 test-all: ## Runs everything; a missing tool is an error.
 	@missing=""; \
