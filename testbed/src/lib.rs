@@ -8,6 +8,7 @@ pub mod executable;
 pub mod judge;
 pub mod ledger;
 pub mod procfs;
+pub mod sim;
 pub mod stack;
 
 pub use client::Client;

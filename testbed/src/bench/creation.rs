@@ -6,7 +6,7 @@
 
 use super::load::{CONNECTIONS, on_threads};
 use super::node::Setup;
-use super::{Failed, Programs, stats};
+use super::{Failed, Programs, new_folder, stats};
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Mutex;
@@ -66,14 +66,7 @@ pub fn posts(programs: &Programs, work: &Path, span: Duration) -> Result<Speed, 
 /// # Errors
 /// SQLite's.
 pub fn commits(work: &Path, span: Duration) -> Result<Speed, Failed> {
-    let path = work.join("raw.db");
-    for suffix in ["", "-wal", "-shm"] {
-        let file = work.join(format!("raw.db{suffix}"));
-        if file.exists() {
-            std::fs::remove_file(file)?;
-        }
-    }
-    let db = Connection::open(&path)?;
+    let db = Connection::open(new_folder(work, "raw")?.join("raw.db"))?;
     db.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          CREATE TABLE raw (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT",

@@ -1,7 +1,7 @@
 //! A, S, W and xargs: the same thousand echoes through the orchestrator and without one.
 
 use super::node::Setup;
-use super::{Failed, Programs};
+use super::{Failed, Programs, new_folder};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -72,7 +72,7 @@ pub fn on_threads(threads: usize, work: impl Fn() -> Result<(), Failed> + Sync) 
 /// # Errors
 /// One failed.
 pub fn c_program(programs: &Programs, work: &Path, jobs: usize) -> Result<f64, Failed> {
-    let folder = empty(work, "plain")?;
+    let folder = new_folder(work, "plain")?;
     spawned(jobs, |n| {
         let mut command = Command::new(&programs.echo);
         command.arg(&folder).arg(format!("job-{n}"));
@@ -85,7 +85,7 @@ pub fn c_program(programs: &Programs, work: &Path, jobs: usize) -> Result<f64, F
 /// # Errors
 /// One failed.
 pub fn worker(programs: &Programs, work: &Path, jobs: usize) -> Result<f64, Failed> {
-    let folder = empty(work, "plain")?;
+    let folder = new_folder(work, "plain")?;
     spawned(jobs, |n| {
         let mut command = Command::new(&programs.agent_runner);
         command.args(["__worker", "__bench-echo"]).arg(&folder).arg(format!("job-{n}"));
@@ -118,7 +118,7 @@ fn spawned(jobs: usize, command: impl Fn(usize) -> Command + Sync) -> Result<f64
 /// # Errors
 /// It is not installed, or a program failed.
 pub fn xargs(programs: &Programs, work: &Path, jobs: usize) -> Result<f64, Failed> {
-    let folder = empty(work, "plain")?;
+    let folder = new_folder(work, "plain")?;
     let ids: String = (0..jobs).map(|n| format!("job-{n}\n")).collect();
     let start = Instant::now();
     let mut xargs = Command::new("xargs")
@@ -131,13 +131,4 @@ pub fn xargs(programs: &Programs, work: &Path, jobs: usize) -> Result<f64, Faile
     let status = xargs.wait()?;
     let rate = jobs as f64 / start.elapsed().as_secs_f64();
     if status.success() { Ok(rate) } else { Err(Failed::new(format!("xargs ended with {status}"))) }
-}
-
-fn empty(work: &Path, name: &str) -> Result<std::path::PathBuf, Failed> {
-    let folder = work.join(name);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

@@ -3,6 +3,11 @@
 //! Machines that share their cores change speed by tens of percent within minutes. What is compared is
 //! therefore measured in the same round, one after the other, and compared round by round; a figure is the
 //! median of its rounds.
+//!
+//! Nothing is deleted before the end: ext4 without a journal keeps the inodes of deleted files apart for
+//! minutes and passes over each of them whenever a file is made, which would make every round slower than
+//! the one before, the programs it is compared with included. A run that follows another one within five
+//! minutes can still suffer from that.
 
 pub mod creation;
 pub mod figures;
@@ -21,6 +26,7 @@ pub use run::{Options, run};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Why a measurement broke off.
 pub struct Failed(String);
@@ -48,6 +54,14 @@ impl fmt::Debug for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Makes a folder that nobody has used before.
+fn new_folder(work: &Path, name: &str) -> Result<PathBuf, Failed> {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    let folder = work.join(format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// What is executed; absolute paths.

@@ -1,7 +1,7 @@
 //! A running `agent-runner up` in a folder of its own, and what the operating system says about it.
 
 use super::http::Http;
-use super::{Failed, Programs};
+use super::{Failed, Programs, new_folder};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -30,11 +30,7 @@ impl Setup {
     /// # Errors
     /// The folder cannot be made.
     pub fn fresh(work: &Path, name: &str, slots: usize) -> Result<Self, Failed> {
-        let folder = work.join(name);
-        if folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        std::fs::create_dir_all(&folder)?;
+        let folder = new_folder(work, name)?;
         Ok(Self { folder, slots, durability: "process", job_types: None, resync_seconds: 30 })
     }
 

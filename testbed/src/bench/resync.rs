@@ -70,9 +70,6 @@ pub fn measure(programs: &Programs, work: &Path, sizes: Sizes) -> Result<Resync,
     }
     nodes.into_iter().try_for_each(Node::end)?;
     change(programs, &alone, sizes, &mut measured)?;
-    for setup in [&alone, &beside] {
-        std::fs::remove_dir_all(&setup.folder)?;
-    }
     Ok(measured)
 }
 

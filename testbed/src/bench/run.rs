@@ -60,7 +60,7 @@ struct Rounds {
 /// Something did not work; a goal that is missed is no error.
 pub fn run(options: &Options) -> Result<String, Failed> {
     let folder = options.out.parent().ok_or_else(|| Failed::new("the output has no folder"))?;
-    let work = std::path::absolute(folder)?.join("work");
+    let work = std::path::absolute(folder)?.join(format!("work-{}", std::process::id()));
     std::fs::create_dir_all(&work)?;
     let programs = Programs::build(&options.agent_runner, &work)?;
     let mut rounds = Rounds::default();
