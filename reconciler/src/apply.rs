@@ -153,7 +153,11 @@ impl Work {
             }
         }
         let wall = self.parts.clock.now();
-        self.facts.note(token, |f| remember(f, answer, wall));
+        let answered = self.parts.clock.monotonic();
+        self.facts.note(token, |f| {
+            f.launch_called = Some(answered);
+            remember(f, answer, wall);
+        });
         Ok(Then::GoOn)
     }
 

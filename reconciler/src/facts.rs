@@ -1,7 +1,8 @@
 //! What this process remembers of open attempts, beside what is stored. Losing it (a crash, a take-over) is
 //! safe: the plan then sees an attempt that it did not claim itself.
 
-use contract::LaunchToken;
+use crate::tasks::ABSENCE_GRACE;
+use contract::{LaunchToken, TaskId};
 use plan::{LaunchSaid, Published};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,14 +15,14 @@ pub(crate) struct Fact {
     pub(crate) claimed: Option<Duration>,
     /// What the last launch call answered.
     pub(crate) launch: LaunchSaid,
-    /// When the last launch call was made.
+    /// When the last launch call was answered; while it is under way, when it was made.
     pub(crate) launch_called: Option<Duration>,
     /// How many launch calls got no clear answer in a row.
     pub(crate) uncertain: u32,
     /// When a stop was last asked for.
     pub(crate) stop_asked: Option<Duration>,
-    /// Since when every complete answer knew of no task.
-    pub(crate) absent_since: Option<Duration>,
+    /// What every complete answer so far did not know of.
+    pub(crate) absence: Option<Absence>,
     /// What became of a publication.
     pub(crate) published: Option<Published>,
 }
@@ -34,8 +35,38 @@ impl Default for Fact {
             launch_called: None,
             uncertain: 0,
             stop_asked: None,
-            absent_since: None,
+            absence: None,
             published: None,
+        }
+    }
+}
+
+/// Complete answers in a row that did not know of a task.
+#[derive(Debug, Clone)]
+pub(crate) struct Absence {
+    /// The task that passed the gate, if one was known to have when the first of them was asked for; else any
+    /// task of the attempt.
+    of: Option<TaskId>,
+    /// When the first of them had come.
+    since: Duration,
+}
+
+impl Fact {
+    /// Takes note of a look from `began` to `ended` that did not find the task `of` (or any task). Answers
+    /// whether the absence is certain where listings lag: two answers at least [`ABSENCE_GRACE`] apart, and
+    /// the launch longer ago than that. A look counts as late as it can have been when it is the first, and
+    /// as early when it is the second: a process may stand still in the middle of a call. Looks for any task
+    /// say nothing about the one that has passed the gate since.
+    pub(crate) fn absent(&mut self, of: Option<&TaskId>, began: Duration, ended: Duration) -> bool {
+        match &self.absence {
+            Some(absence) if absence.of.as_ref() == of => {
+                let long_ago = |at: Duration| began.saturating_sub(at) >= ABSENCE_GRACE;
+                long_ago(absence.since) && self.launch_called.is_none_or(long_ago)
+            }
+            Some(_) | None => {
+                self.absence = Some(Absence { of: of.cloned(), since: ended });
+                false
+            }
         }
     }
 }
@@ -67,5 +98,43 @@ impl Facts {
     /// Whether this process has worked on the attempt and it is open, as far as it knows.
     pub(crate) fn knows(&self, token: &LaunchToken) -> bool {
         self.lock().contains_key(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn absence_is_certain_after_two_looks_a_grace_apart() {
+        let mut fact = Fact { launch_called: Some(s(0)), ..Fact::default() };
+        assert!(!fact.absent(None, s(100), s(101)));
+        assert!(!fact.absent(None, s(160), s(161)), "59 s after the first answer");
+        assert!(fact.absent(None, s(161), s(162)));
+        fact.launch_called = Some(s(150));
+        assert!(!fact.absent(None, s(200), s(201)), "launched again meanwhile");
+        assert!(fact.absent(None, s(210), s(211)));
+    }
+
+    #[test]
+    fn looks_before_the_gate_was_passed_do_not_prove_that_the_task_behind_it_is_gone() {
+        let task = TaskId::new("task:1").unwrap();
+        let mut fact = Fact::default();
+        assert!(!fact.absent(None, s(0), s(1)));
+        assert!(!fact.absent(Some(&task), s(100), s(101)), "the first look at this very task");
+        assert!(!fact.absent(Some(&task), s(150), s(151)));
+        assert!(fact.absent(Some(&task), s(161), s(162)));
+    }
+
+    #[test]
+    fn a_process_that_stood_still_during_a_look_waits_from_its_answer_on() {
+        let mut fact = Fact::default();
+        assert!(!fact.absent(None, s(0), s(7200)));
+        assert!(!fact.absent(None, s(7201), s(7202)));
+        assert!(fact.absent(None, s(7260), s(7261)));
     }
 }

@@ -1,7 +1,7 @@
 //! From stored records and the task runtime to the [`Snapshot`] that the plan looks at.
 
 use crate::facts::Fact;
-use crate::tasks::{ABSENCE_GRACE, Observed, TaskState};
+use crate::tasks::{Observed, TaskState};
 use crate::work::Work;
 use backends::Loaded;
 use contract::{
@@ -145,9 +145,9 @@ impl Work {
             Some(task) => views.iter().any(|v| v.task == *task),
             None => !views.is_empty(),
         };
-        let absence_proven = !present && self.absent_for_certain(attempt, fact, now);
-        if present && fact.absent_since.is_some() {
-            self.facts.note(&attempt.token, |f| f.absent_since = None);
+        let absence_proven = !present && self.absent_for_certain(&attempt.token, started, now);
+        if present && fact.absence.is_some() {
+            self.facts.note(&attempt.token, |f| f.absence = None);
         }
         let seen = views.into_iter().map(|v| {
             let seen = match v.state {
@@ -160,18 +160,15 @@ impl Work {
         TasksSeen { seen: seen.collect(), absence_proven }
     }
 
-    /// Absence is believed at once where it is proof, else when two complete answers at least
-    /// [`ABSENCE_GRACE`] apart say so, that long after the last launch call.
-    fn absent_for_certain(&self, attempt: &Attempt, fact: &Fact, now: Duration) -> bool {
+    /// Absence is believed at once where it is proof, else as [`Fact::absent`] says.
+    fn absent_for_certain(&self, token: &LaunchToken, started: Option<&TaskId>, began: Duration) -> bool {
         if self.parts.tasks.absence_is_proof() {
             return true;
         }
-        let Some(since) = fact.absent_since else {
-            self.facts.note(&attempt.token, |f| f.absent_since = Some(now));
-            return false;
-        };
-        let quiet = fact.launch_called.is_none_or(|at| now.saturating_sub(at) >= ABSENCE_GRACE);
-        quiet && now.saturating_sub(since) >= ABSENCE_GRACE
+        let ended = self.parts.clock.monotonic();
+        let mut certain = false;
+        self.facts.note(token, |f| certain = f.absent(started, began, ended));
+        certain
     }
 }
 
