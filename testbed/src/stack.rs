@@ -236,7 +236,7 @@ impl Stack {
         self.tasks().into_iter().filter(|process| process.worker).collect()
     }
 
-    /// Waits until `up` has no task left and no zombie.
+    /// Waits until `up` has no task left, no zombie and no folder of a task.
     ///
     /// # Panics
     /// Names the processes that are left after `patience`.
@@ -245,12 +245,21 @@ impl Stack {
         loop {
             let (tasks, zombies) = (self.tasks(), self.up.as_ref().map(|_| procfs::zombies(self.pid())));
             let zombies = zombies.unwrap_or_default();
-            if tasks.is_empty() && zombies.is_empty() {
+            let folders = if self.up.is_some() { self.task_folders() } else { Vec::new() };
+            if tasks.is_empty() && zombies.is_empty() && folders.is_empty() {
                 return;
             }
-            assert!(Instant::now() < until, "left behind: {tasks:#?}, zombies {zombies:?}\n{}", self.logs());
+            let left = format!("{tasks:#?}, zombies {zombies:?}, folders {folders:?}");
+            assert!(Instant::now() < until, "left behind: {left}\n{}", self.logs());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The folders of tasks that are still there; each is removed when its attempt is closed.
+    fn task_folders(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.folder().join("data/tasks")) else { return Vec::new() };
+        let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+        folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// The ends of the logs, for messages.

@@ -95,8 +95,12 @@ impl State {
             return LaunchAnswer::Uncertain("ThrottlingException: Rate exceeded".to_owned());
         }
         if self.chance(Fault::LaunchRefused) {
-            let kinds =
-                [RefusalKind::Capacity, RefusalKind::Quota, RefusalKind::Throttled, RefusalKind::Misconfigured];
+            let kinds = [
+                RefusalKind::Capacity,
+                RefusalKind::Quota,
+                RefusalKind::Throttled,
+                RefusalKind::Misconfigured,
+            ];
             let kind = self.dice.one_of(&kinds).copied().unwrap_or(RefusalKind::Capacity);
             let refusal = Refusal { kind, message: format!("simulated: {kind}") };
             self.fleet.refused.insert(token.clone(), (now, refusal.clone()));
@@ -344,7 +348,8 @@ impl Tasks for SimTasks {
                 Observed::Unknown("simulated".to_owned())
             } else {
                 let at = s.now();
-                let views = s.fleet.tasks.keys().filter_map(|task| s.view(task, false, at, self.world.mutation));
+                let views =
+                    s.fleet.tasks.keys().filter_map(|task| s.view(task, false, at, self.world.mutation));
                 Observed::Known(views.collect())
             }
         };

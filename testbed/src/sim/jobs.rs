@@ -45,8 +45,8 @@ pub(super) enum Action {
     FixQueue,
 }
 
-/// What of a job's end does not depend on faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What of a job's end does not depend on faults, the strictest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Compare {
     /// Status and tries.
     All,

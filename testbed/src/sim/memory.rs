@@ -36,6 +36,8 @@ pub(super) struct Row {
     pub(super) attempts: BTreeMap<LaunchToken, AttemptRow>,
     /// The last `control` of a reconciler with the `desired` of that moment, unless somebody edited it.
     judged: Option<(Control, Raw<Desired>)>,
+    /// Somebody has restored an old `control`.
+    pub(super) rewound: bool,
     /// Every `control` so far, for an operator who restores an old one.
     pub(super) history: Vec<Raw<Control>>,
     /// The attempt of each number that a claim has named.
@@ -171,6 +173,7 @@ impl State {
             expires_at: None,
             attempts: BTreeMap::new(),
             judged: None,
+            rewound: false,
             history: Vec::new(),
             claimed: BTreeMap::new(),
         };
@@ -241,6 +244,7 @@ impl State {
         let Some(row) = self.memory.jobs.get_mut(job_id) else { return };
         let desired = row.desired.clone();
         let before = row.judged.replace((control.clone(), desired.clone()));
+        let row = &*row;
         let parsed = parsed(row);
         let facts = facts(&parsed);
         let most = Desired::parse(desired.text()).map_or(u32::MAX, |d| d.max_attempts);
@@ -254,7 +258,10 @@ impl State {
         if !invariants::success_has_result(control, &facts) {
             broken.push((Invariant::SuccessHasResult, "no closed attempt has succeeded".to_owned()));
         }
-        if !invariants::nothing_open_when_finished(control, &facts) {
+        // A draft whose write came late may lie open beside an ended job: no claim names it, so nobody runs it.
+        let claimed = |token: &LaunchToken| row.claimed.values().any(|t| t == token);
+        let named: Vec<AttemptFacts<'_>> = facts.iter().filter(|a| claimed(a.token)).cloned().collect();
+        if !invariants::nothing_open_when_finished(control, &named) {
             broken.push((Invariant::CancelHolds, "it has ended with an attempt open".to_owned()));
         }
         if !invariants::tries_within_budget(&facts, control.run, most) {
@@ -330,7 +337,9 @@ impl State {
             *open.entry(queue).or_default() += 1;
         }
         let all: u32 = open.values().sum();
-        let over = open.iter().any(|(queue, n)| queue.as_ref().and_then(|q| queues.get(q)).is_some_and(|most| n > most));
+        let over = open
+            .iter()
+            .any(|(queue, n)| queue.as_ref().and_then(|q| queues.get(q)).is_some_and(|most| n > most));
         if all > total || over {
             self.wrong(&format!("{open:?} attempts are open, {total} and {queues:?} are allowed"));
         }
@@ -356,7 +365,11 @@ impl State {
         self.touch(job_id);
         self.note(who, &format!("{job_id} {} gate {to:?}", token.prefix()));
         if !invariants::gate_moves_forward(before.as_ref(), Some(to)) {
-            self.breaks(Invariant::OutcomeIsFinal, job_id, &format!("the gate went from {before:?} to {to:?}"));
+            self.breaks(
+                Invariant::OutcomeIsFinal,
+                job_id,
+                &format!("the gate went from {before:?} to {to:?}"),
+            );
         }
         if reported.is_some() && report.is_some_and(|r| r.outcome != reported) {
             self.breaks(Invariant::OutcomeIsFinal, job_id, "an outcome was replaced");
@@ -389,10 +402,8 @@ impl State {
             return if ours { WriteAnswer::Written } else { WriteAnswer::Conflict };
         }
         a.closing = Some(Raw::of(closing));
-        let left = matches!(
-            a.gate.as_ref().map(Raw::parse),
-            Some(Ok(Gate::Sealed { .. } | Gate::Finished { .. }))
-        );
+        let left =
+            matches!(a.gate.as_ref().map(Raw::parse), Some(Ok(Gate::Sealed { .. } | Gate::Finished { .. })));
         let number = a.number;
         self.touch(job_id);
         self.memory.writes += 1;

@@ -112,6 +112,7 @@ fn edit(world: &Arc<World>, s: &mut State, job_id: &JobId) {
         3 => {
             let at = usize::try_from(roll).unwrap_or(0) % row.history.len().max(1);
             row.control = row.history.get(at).cloned();
+            row.rewound = true;
             "restores an old control"
         }
         4 => {
@@ -140,7 +141,9 @@ fn edit(world: &Arc<World>, s: &mut State, job_id: &JobId) {
 async fn heal(world: Arc<World>, job_id: JobId, good: Raw<Desired>, pause: Duration) {
     tokio::time::sleep(pause).await;
     let mut s = world.lock();
-    if let Some(row) = s.memory.jobs.get_mut(&job_id).filter(|row| Desired::parse(row.desired.text()).is_err()) {
+    if let Some(row) =
+        s.memory.jobs.get_mut(&job_id).filter(|row| Desired::parse(row.desired.text()).is_err())
+    {
         row.desired = good;
         row.edited();
         s.touch(&job_id);

@@ -7,8 +7,8 @@ use super::host::Host;
 use super::world::{State, World};
 use async_trait::async_trait;
 use backends::{
-    CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
-    StartAnswer, WriteAnswer,
+    CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, RecordsBackend, RecordsError,
+    Revision, StartAnswer, WriteAnswer,
 };
 use contract::{
     Claim, Closing, Control, Desired, Job, JobId, LaunchToken, LeaveReason, Raw, Report, TaskId, Timestamp,
@@ -121,7 +121,8 @@ impl RecordsBackend for SimRecords {
     async fn create(&self, new: &NewJob) -> Answer<CreateAnswer> {
         let new = new.clone();
         let lost = self.world.is(Mutation::LostCreation);
-        self.write(move |s| if lost && s.dice.once_in(8) { CreateAnswer::Created } else { s.create(&new) }).await
+        self.write(move |s| if lost && s.dice.once_in(8) { CreateAnswer::Created } else { s.create(&new) })
+            .await
     }
 
     async fn write_desired(

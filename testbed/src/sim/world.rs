@@ -242,7 +242,11 @@ impl State {
             now.len()
         };
         if !invariants::one_agent_per_job(at_once) {
-            self.breaks(Invariant::OneAgentPerJob, job_id, &format!("{at_once} agents at once, {task} is one"));
+            self.breaks(
+                Invariant::OneAgentPerJob,
+                job_id,
+                &format!("{at_once} agents at once, {task} is one"),
+            );
         }
         if !invariants::one_execution_per_token(executions) {
             self.breaks(Invariant::OneExecutionPerToken, job_id, &format!("{token} is executed again"));
