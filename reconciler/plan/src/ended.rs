@@ -174,7 +174,9 @@ pub(crate) fn after_end(job: &Job<'_>) -> Decision {
     }
     let finished_at = job.control.finished_at.unwrap_or(job.now);
     // An end that was edited to lie before that of its attempts must not delete their work early.
-    let last_closed = job.s.attempts.iter().filter_map(|a| a.closing.as_ref()).map(|c| c.closed_at).max();
+    let worked = |c: &&Closing| !matches!(c.verdict, Verdict::Left { .. });
+    let closings = job.s.attempts.iter().filter_map(|a| a.closing.as_ref());
+    let last_closed = closings.filter(worked).map(|c| c.closed_at).max();
     let kept_from = last_closed.map_or(finished_at, |at| at.max(finished_at));
     let expires_at = kept_from.plus_seconds(job.desired.ttl_seconds_after_finished);
     let stored = job.control.expires_at == Some(expires_at) && job.control.finished_at == Some(finished_at);

@@ -7,7 +7,7 @@
 use crate::snapshot::{AttemptView, ControlView, Snapshot};
 use contract::attempt::{Budget, Verdict};
 use contract::job::Accepted;
-use contract::{Control, Gate, Phase, Reason, Timestamp, WriteId};
+use contract::{Control, Gate, LeaveReason, Phase, Reason, Timestamp, WriteId};
 
 /// The `control` to decide with, and whether it must be stored before anything else.
 ///
@@ -54,10 +54,26 @@ fn agrees(control: &Control, s: &Snapshot) -> bool {
     control.run > 0 && run_agrees(control, s) && phase_agrees(control, s)
 }
 
-/// A run and its retry grow together, and the attempts tell how far they have come.
+/// A run starts with a retry, and the attempts tell how far both have come.
 fn run_agrees(control: &Control, s: &Snapshot) -> bool {
-    let (Some(run), Some(retry)) = (last_run(s), last_retry(s)) else { return true };
-    (control.run == run && control.seen_retry == retry) || (control.run > run && control.seen_retry > retry)
+    let Some((run, retry)) = latest(s.attempts.iter().filter(|a| was_claimed(a))) else { return true };
+    (control.run == run && control.seen_retry >= retry) || (control.run > run && control.seen_retry > retry)
+}
+
+/// Whether `control` has named the attempt for certain. A draft whose claim lost tells nothing: a former leader
+/// may write it at any time, from what it read long ago.
+fn was_claimed(a: &AttemptView) -> bool {
+    match &a.gate {
+        None | Some(Gate::Sealed { why: LeaveReason::Superseded, started: None }) => {
+            a.closing.as_ref().is_some_and(|c| !matches!(c.verdict, Verdict::Left { .. }))
+        }
+        Some(Gate::Started { .. } | Gate::Finished { .. } | Gate::Sealed { .. }) => true,
+    }
+}
+
+/// The latest run and the latest retry among attempts. Runs count from 1; a claim that says 0 was edited.
+fn latest<'a>(attempts: impl Iterator<Item = &'a AttemptView>) -> Option<(u32, u64)> {
+    attempts.map(|a| (a.run.max(1), a.retry)).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
 }
 
 fn phase_agrees(control: &Control, s: &Snapshot) -> bool {
@@ -126,15 +142,6 @@ fn is_end(reason: Reason) -> bool {
     }
 }
 
-/// The latest run that the attempts know of. Runs count from 1; a claim that says 0 was edited.
-fn last_run(s: &Snapshot) -> Option<u32> {
-    s.attempts.iter().map(|a| a.run.max(1)).max()
-}
-
-fn last_retry(s: &Snapshot) -> Option<u64> {
-    s.attempts.iter().map(|a| a.retry).max()
-}
-
 fn find<'a>(s: &'a Snapshot, token: Option<&contract::LaunchToken>) -> Option<&'a AttemptView> {
     token.and_then(|token| s.attempts.iter().find(|a| a.token == *token))
 }
@@ -185,7 +192,8 @@ fn fresh(s: &Snapshot) -> Control {
 /// before a draft whose claim lost.
 fn rebuilt(s: &Snapshot, now: Timestamp) -> Control {
     let base = fresh(s);
-    let (Some(run), Some(seen_retry)) = (last_run(s), last_retry(s)) else { return base };
+    let claimed = latest(s.attempts.iter().filter(|a| was_claimed(a)));
+    let Some((run, seen_retry)) = claimed.or_else(|| latest(s.attempts.iter())) else { return base };
     let of_run = || s.attempts.iter().filter(|a| a.run.max(1) == run);
     let Some(last) = of_run().max_by_key(|a| (insists(a), a.closing.is_none(), a.number)) else {
         return base;

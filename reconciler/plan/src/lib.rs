@@ -62,7 +62,9 @@ pub fn plan(s: &Snapshot, now: Timestamp, policy: &Policy, slot: Slot) -> Decisi
     match step(&job) {
         // Somebody edited a count or a time that the ledger knows better.
         Decision::Wait { .. } if stored(s).is_some_and(|stored| *stored != job.control) => {
-            let settled = job.control.phase == Phase::Finished;
+            // An attempt that is still being left keeps the job in sight, also after its end.
+            let all_closed = s.attempts.iter().all(|a| a.closing.is_some());
+            let settled = job.control.phase == Phase::Finished && all_closed;
             Decision::write(job.control, settled, "control is put right")
         }
         decision @ (Decision::Write { .. } | Decision::Do { .. } | Decision::Wait { .. }) => decision,

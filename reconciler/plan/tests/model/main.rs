@@ -5,6 +5,7 @@
 mod broken_protocols;
 #[allow(dead_code, reason = "the large spaces are for the other target")]
 mod protocol;
+mod walks;
 
 use protocol::Bounds;
 use protocol::spaces::{PLAIN, holds};

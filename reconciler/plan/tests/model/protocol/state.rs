@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 
 /// The most attempts of a job, drafts included. More than any bound: what follows a state with faults
 /// stopped may need further attempts.
-pub(crate) const MOST: usize = 8;
+pub(crate) const MOST: usize = 10;
 
 pub(crate) static CONTROLS: Pool<Control> = Pool::new();
 pub(crate) static CLOSINGS: Pool<Closing> = Pool::new();
