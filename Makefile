@@ -28,7 +28,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help build test test-all check audit deps bench bench-short soak
+.PHONY: help build test test-all check audit deps bench bench-short soak model
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +43,7 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 	  command -v "$$tool" >/dev/null || echo "left out: tests that call $$tool, which is not installed (make deps)"; \
 	done
 	@echo "left out: killing things at random for long (make soak)"
+	@echo "left out: the large spaces of the launch protocol's model (make model)"
 	@echo "left out: formatting and lints (make check)"
 	@echo "left out: advisories and licences of dependencies (make audit)"
 
@@ -50,6 +51,10 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 SOAK_SECONDS ?= 120
 soak: ## Kills orchestrators, workers and both at random for SOAK_SECONDS each, under load.
 	TESTBED_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p agent-runner-testbed --test chaos -- --nocapture
+
+SPACES ?= all
+model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.
+	cargo test --locked -p agent-runner-plan --test model_spaces -- $(SPACES)
 
 test-all: ## Runs everything; a missing tool is an error.
 	@missing=""; \

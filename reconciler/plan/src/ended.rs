@@ -131,7 +131,8 @@ pub(crate) fn waiting_again(job: &Job<'_>, reason: Option<Reason>, message: Stri
 /// The end of a run.
 pub(crate) fn finish(job: &Job<'_>, control: Control, reason: Reason, message: String) -> Decision {
     // A short attempt ends before anybody looked at it while it ran.
-    let named = job.s.attempts.iter().find(|a| Some(&a.token) == control.token.as_ref());
+    let mut of_run = job.s.attempts.iter().filter(|a| a.run == control.run);
+    let named = of_run.find(|a| Some(&a.token) == control.token.as_ref());
     let started_at = control.started_at.or(named.and_then(|a| a.started_at));
     let next = Control {
         phase: Phase::Finished,

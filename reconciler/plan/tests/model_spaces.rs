@@ -1,7 +1,7 @@
 //! The large spaces of the model: minutes to hours and gigabytes each, so they run only when asked for:
 //!
 //! ```text
-//! cargo test --release -p agent-runner-plan --test model_spaces -- 1,1,1
+//! cargo test -p agent-runner-plan --test model_spaces -- 1,1,1
 //! ```
 //!
 //! The arguments are spaces, as attempts, edits and take-overs; `all` is all of them.

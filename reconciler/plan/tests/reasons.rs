@@ -267,6 +267,14 @@ fn a_forced_retry_starts_a_fresh_run_and_a_cancelled_job_stays_cancelled() {
 }
 
 #[test]
+fn a_run_that_ends_before_it_starts_does_not_show_the_start_of_the_run_before() {
+    let retried = Given::finished(Reason::MaxAttemptsExceeded).desired(|d| d.retry = 1).write_all(1);
+    let ended = retried.desired(|d| d.cancel = true).write_all(1);
+    assert_eq!((ended.stored().run, ended.stored().reason), (2, Some(Reason::Cancelled)));
+    assert_eq!(ended.stored().started_at, None);
+}
+
+#[test]
 fn an_attempt_left_on_purpose_is_followed_by_what_is_wanted_now() {
     for why in [LeaveReason::Suspended, LeaveReason::Cancelled, LeaveReason::Retried, LeaveReason::Superseded]
     {
