@@ -73,7 +73,12 @@ fn a_stubborn_agent_of_a_killed_worker_and_its_escaped_child_are_killed_too() {
         "sleep_ms": 60_000, "ignore_sigterm": true, "child_ms": 120_000, "child_escapes": true,
     });
     let (job_id, agent) = working(&stack, "stubborn", &payload, &json!({"max_attempts": 1}));
-    assert!(stack.tasks().len() >= 3, "{:#?}", stack.tasks());
+    // The agent says that it starts before it makes its child.
+    let until = Instant::now() + SOON;
+    while stack.tasks().len() < 3 {
+        assert!(Instant::now() < until, "{:#?}", stack.tasks());
+        std::thread::sleep(Duration::from_millis(5));
+    }
     stack.workers()[0].kill();
     agent_of(&stack, &job_id, 2);
     assert!(!is_alive(agent), "the first agent lives beside the second one");
