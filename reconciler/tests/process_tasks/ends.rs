@@ -39,6 +39,8 @@ async fn a_successful_worker_is_announced_unless_its_task_is_forgotten_first() {
     while machine.is_alive(&late).await {
         tokio::task::yield_now().await;
     }
+    // Until its end was noticed, and well before it is announced.
+    tokio::time::sleep(Duration::from_millis(15)).await;
     machine.tasks.forget(&late.token).await;
     machine.launched(&after).await;
     assert_eq!(machine.hinted().await, [after.job_id]);
@@ -211,4 +213,16 @@ async fn a_task_that_is_forgotten_while_its_worker_ends_leaves_nothing_behind() 
     assert!(machine.folder(&launch.token).join("a/b/c").exists());
     machine.tasks.forget(&launch.token).await;
     assert!(!machine.folder(&launch.token).exists());
+}
+
+#[tokio::test]
+async fn a_worker_whose_task_is_forgotten_is_reaped_too() {
+    let mut machine = Machine::new();
+    let (launch, _) = machine.started("lasts").await;
+    let pid = machine.recorded(&launch, "pid");
+    machine.tasks.forget(&launch.token).await;
+    assert!(machine.is_alive(&launch).await);
+    kill(pid);
+    wait_for_removal(&machine.folder(&launch.token)).await;
+    assert_ne!(letter(pid), Some('Z'), "process {pid} is a zombie");
 }

@@ -1,13 +1,13 @@
 //! Folders that crashes, reboots and people left as they are.
 
-use crate::stage::{LONG, Machine, kill, wait_for_end};
-use contract::{JobId, LaunchToken, RefusalKind, TaskId};
+use crate::stage::{LONG, Machine, PATIENCE, kill, wait_for_end};
+use contract::{RefusalKind, TaskId};
 use reconciler::tasks::process::{self, ProcessTasks};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Machine {
     /// The folder of a launch, as somebody else made it.
@@ -209,31 +209,30 @@ async fn a_worker_that_cannot_be_started_is_refused_and_leaves_no_folder() {
 async fn a_task_is_never_seen_stopped_while_it_is_being_launched() {
     let mut machine = Machine::new();
     let watcher = ProcessTasks::new(Machine::options(&machine.scratch)).unwrap();
-    let launches: Vec<_> = (0..40).map(|_| machine.launch_of("lasts")).collect();
-    let tokens: Vec<LaunchToken> = launches.iter().map(|launch| launch.token.clone()).collect();
-    let (done, stop) = std::sync::mpsc::channel::<()>();
+    let launches: Vec<_> = (0..100).map(|_| machine.launch_of("lasts")).collect();
+    let watched = launches.clone();
     let runtime = tokio::runtime::Handle::current();
+    // Looks at one token after the other without a pause, each until it appears.
     let watching = std::thread::spawn(move || {
-        let anyone = JobId::new("anyone").unwrap();
-        let (mut seen, mut launching) = (0, true);
-        while launching || seen == 0 {
-            launching = stop.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty);
-            for token in &tokens {
-                match runtime.block_on(watcher.observe(&anyone, token, None)) {
-                    Observed::Known(views) => {
-                        assert!(views.iter().all(|view| view.state == TaskState::Alive), "{views:?}");
-                        seen += views.len();
-                    }
-                    Observed::Unknown(why) => panic!("{why}"),
+        for launch in watched {
+            let until = Instant::now() + PATIENCE;
+            loop {
+                let looking = watcher.observe(&launch.job_id, &launch.token, None);
+                let Observed::Known(views) = runtime.block_on(looking) else {
+                    panic!("nothing was observed")
+                };
+                assert!(views.iter().all(|view| view.state == TaskState::Alive), "{views:?}");
+                if !views.is_empty() {
+                    break;
                 }
+                assert!(Instant::now() < until, "nobody launched it");
             }
         }
     });
     for launch in &launches {
         machine.launched(launch).await;
     }
-    done.send(()).unwrap();
-    watching.join().unwrap();
+    tokio::task::spawn_blocking(|| watching.join().unwrap()).await.unwrap();
 }
 
 #[tokio::test]
