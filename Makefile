@@ -28,7 +28,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help build test test-all check audit deps bench bench-short soak model
+.PHONY: help build test test-all check audit deps bench bench-short simulate soak model
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -84,3 +84,7 @@ bench: build ## Measures the main job against its goals: target/bench/main-job.j
 
 bench-short: BENCH_FLAGS += --short --rounds 1
 bench-short: bench ## The same with small numbers in one round: shows that the benchmark works, and no speed.
+
+SEEDS ?= 100000
+simulate: ## Runs the reconciler in a simulated world with SEEDS=100000 seeds from FROM=0 on, over all cores.
+	cargo run --release --locked --quiet -p agent-runner-testbed --bin simulate -- --seeds $(SEEDS) --from $(or $(FROM),0)

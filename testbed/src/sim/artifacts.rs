@@ -18,12 +18,19 @@ use std::sync::Arc;
 pub(super) struct Files {
     by_key: BTreeMap<String, Vec<u8>>,
     published: BTreeMap<JobId, u32>,
+    collected: BTreeMap<JobId, u32>,
 }
 
 impl Files {
     /// The attempt whose result is the job's result.
     pub(super) fn published(&self, job_id: &JobId) -> Option<u32> {
         self.published.get(job_id).copied()
+    }
+
+    /// The last attempt whose result was deleted because its time had come. A job stays for a moment
+    /// without its result, and an operator who restores an old `control` in that moment ends it once more.
+    pub(super) fn collected(&self, job_id: &JobId) -> Option<u32> {
+        self.collected.get(job_id).copied()
     }
 }
 
@@ -124,7 +131,9 @@ impl Artifacts for SimArtifacts {
         let prefix = format!("jobs/{job_id}/");
         self.call(&prefix, |files| {
             files.by_key.retain(|key, _| !key.starts_with(&prefix));
-            files.published.remove(job_id);
+            if let Some(number) = files.published.remove(job_id) {
+                files.collected.insert(job_id.clone(), number);
+            }
             Ok(())
         })
         .await

@@ -85,7 +85,7 @@ impl Workload {
             jobs,
             job_types: JobTypes { queues, ..JobTypes::default() },
             max_concurrent_tasks: small(dice, 2, 24),
-            resync: Duration::from_secs(dice.within(5..=60)),
+            resync: Duration::from_secs(dice.within(15..=180)),
         }
     }
 }

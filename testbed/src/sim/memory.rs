@@ -267,7 +267,7 @@ impl State {
         if !invariants::tries_within_budget(&facts, control.run, most) {
             broken.push((Invariant::TriesWithinBudget, format!("run {} of {most} tries", control.run)));
         }
-        let published = self.files.published(job_id);
+        let published = self.files.published(job_id).max(self.files.collected(job_id));
         if let Some(accepted) = &control.accepted
             && published.is_none_or(|number| number < accepted.number)
         {

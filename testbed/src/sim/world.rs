@@ -135,7 +135,13 @@ impl World {
     pub(super) async fn way(&self) {
         let millis = {
             let mut s = self.lock();
-            if s.chance(Fault::Slow) { s.dice.within(100..=20_000) } else { s.dice.within(0..=12) }
+            if s.chance(Fault::Slow) {
+                s.dice.within(100..=20_000)
+            } else if s.dice.once_in(4) {
+                s.dice.within(1..=40)
+            } else {
+                0
+            }
         };
         if millis > 0 {
             tokio::time::sleep(Duration::from_millis(millis)).await;
