@@ -89,6 +89,7 @@ impl Identity {
     }
 
     /// Its number.
+    #[cfg(target_os = "linux")]
     pub(super) fn pid(self) -> Pid {
         self.pid
     }

@@ -97,3 +97,26 @@ pub(super) fn kind(error: &io::Error) -> RefusalKind {
         _ => RefusalKind::Misconfigured,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_heals_waits_and_what_somebody_must_mend_is_misconfigured() {
+        for (errno, expected) in [
+            (Errno::AGAIN, RefusalKind::Quota),
+            (Errno::MFILE, RefusalKind::Quota),
+            (Errno::DQUOT, RefusalKind::Quota),
+            (Errno::NOMEM, RefusalKind::Capacity),
+            (Errno::NOSPC, RefusalKind::Capacity),
+            (Errno::TXTBSY, RefusalKind::Capacity),
+            (Errno::NOENT, RefusalKind::Misconfigured),
+            (Errno::ACCESS, RefusalKind::Misconfigured),
+            (Errno::ROFS, RefusalKind::Misconfigured),
+        ] {
+            assert_eq!(kind(&errno.into()), expected, "{errno}");
+        }
+        assert_eq!(kind(&io::Error::other("no errno")), RefusalKind::Misconfigured);
+    }
+}
