@@ -163,6 +163,9 @@ impl Work {
 
     async fn seal(&self, loaded: &Loaded, token: &LaunchToken, why: LeaveReason) -> Result<Then, PassError> {
         let job_id = &loaded.job.job_id;
+        if why == LeaveReason::TaskGone && self.gate_has_moved(loaded, token).await? {
+            return Ok(Then::Reload);
+        }
         let answer = self.parts.records.seal(job_id, token, why).await.map_err(PassError::of("seal"))?;
         match answer {
             GateAnswer::Written => tracing::info!(%job_id, token = token.prefix(), %why, "attempt sealed"),
@@ -172,6 +175,14 @@ impl Work {
             GateAnswer::NotFound => {}
         }
         Ok(Then::Reload)
+    }
+
+    /// A task is looked at after its record was read, so a short one is often gone by then because it has
+    /// reported. Reading again is cheaper than a seal that comes second.
+    async fn gate_has_moved(&self, loaded: &Loaded, token: &LaunchToken) -> Result<bool, PassError> {
+        let again = self.parts.records.load(&loaded.job.job_id).await.map_err(PassError::of("load"))?;
+        let gate = |l: &Loaded| l.attempts.iter().find(|a| a.token == *token).map(|a| a.gate.clone());
+        Ok(again.as_ref().and_then(gate) != gate(loaded))
     }
 
     async fn stop(&self, token: &LaunchToken, task: &TaskId, grace_seconds: u64) -> Result<Then, PassError> {

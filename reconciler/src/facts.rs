@@ -23,6 +23,8 @@ pub(crate) struct Fact {
     pub(crate) stop_asked: Option<Duration>,
     /// What every complete answer so far did not know of.
     pub(crate) absence: Option<Absence>,
+    /// When this process first looked for a task and found none.
+    pub(crate) first_look: Option<Duration>,
     /// What became of a publication.
     pub(crate) published: Option<Published>,
 }
@@ -36,6 +38,7 @@ impl Default for Fact {
             uncertain: 0,
             stop_asked: None,
             absence: None,
+            first_look: None,
             published: None,
         }
     }
@@ -53,16 +56,23 @@ pub(crate) struct Absence {
 
 impl Fact {
     /// Takes note of a look from `began` to `ended` that did not find the task `of` (or any task). Answers
-    /// whether the absence is certain where listings lag: two answers at least [`ABSENCE_GRACE`] apart, and
-    /// the launch longer ago than that. A look counts as late as it can have been when it is the first, and
-    /// as early when it is the second: a process may stand still in the middle of a call. Looks for any task
-    /// say nothing about the one that has passed the gate since.
+    /// whether the absence is certain where listings lag: two answers at least [`ABSENCE_GRACE`] apart, both
+    /// that long after the last launch call. An earlier answer may show the time before the task existed,
+    /// and a later one a gap in the listing: the two would look like one long absence. A process that made no
+    /// call counts from its first look.
+    ///
+    /// A look counts as late as it can have been when it is the first, and as early when it is the second: a
+    /// process may stand still in the middle of a call. Looks for any task say nothing about the one that has
+    /// passed the gate since.
     pub(crate) fn absent(&mut self, of: Option<&TaskId>, began: Duration, ended: Duration) -> bool {
+        let first_look = *self.first_look.get_or_insert(ended);
+        let launched = self.launch_called.unwrap_or(first_look);
+        if began.saturating_sub(launched) < ABSENCE_GRACE {
+            self.absence = None;
+            return false;
+        }
         match &self.absence {
-            Some(absence) if absence.of.as_ref() == of => {
-                let long_ago = |at: Duration| began.saturating_sub(at) >= ABSENCE_GRACE;
-                long_ago(absence.since) && self.launch_called.is_none_or(long_ago)
-            }
+            Some(absence) if absence.of.as_ref() == of => began.saturating_sub(absence.since) >= ABSENCE_GRACE,
             Some(_) | None => {
                 self.absence = Some(Absence { of: of.cloned(), since: ended });
                 false
@@ -117,7 +127,16 @@ mod tests {
         assert!(fact.absent(None, s(161), s(162)));
         fact.launch_called = Some(s(150));
         assert!(!fact.absent(None, s(200), s(201)), "launched again meanwhile");
-        assert!(fact.absent(None, s(210), s(211)));
+        assert!(!fact.absent(None, s(210), s(211)), "counted anew from a grace after the launch");
+        assert!(fact.absent(None, s(271), s(272)));
+    }
+
+    #[test]
+    fn an_old_answer_from_before_the_launch_and_a_later_gap_are_not_one_long_absence() {
+        let mut fact = Fact { launch_called: Some(s(0)), ..Fact::default() };
+        assert!(!fact.absent(None, s(3), s(3)), "may show the time before the task existed");
+        assert!(!fact.absent(None, s(68), s(68)));
+        assert!(fact.absent(None, s(128), s(128)));
     }
 
     #[test]
@@ -135,6 +154,7 @@ mod tests {
         let mut fact = Fact::default();
         assert!(!fact.absent(None, s(0), s(7200)));
         assert!(!fact.absent(None, s(7201), s(7202)));
-        assert!(fact.absent(None, s(7260), s(7261)));
+        assert!(!fact.absent(None, s(7260), s(7261)));
+        assert!(fact.absent(None, s(7321), s(7322)));
     }
 }

@@ -195,7 +195,9 @@ fn rebuilt(s: &Snapshot, now: Timestamp) -> Control {
     let claimed = latest(s.attempts.iter().filter(|a| was_claimed(a)));
     let Some((run, seen_retry)) = claimed.or_else(|| latest(s.attempts.iter())) else { return base };
     let of_run = || s.attempts.iter().filter(|a| a.run.max(1) == run);
-    let Some(last) = of_run().max_by_key(|a| (insists(a), a.closing.is_none(), a.number)) else {
+    // A draft whose claim lost may have the number of the attempt that won, and has nothing to say of the end.
+    let Some(last) = of_run().max_by_key(|a| (insists(a), a.closing.is_none(), was_claimed(a), a.number))
+    else {
         return base;
     };
     let started = match &last.gate {

@@ -217,6 +217,20 @@ fn a_wiped_control_is_rebuilt_from_the_attempts_and_goes_on() {
 }
 
 #[test]
+fn a_draft_whose_claim_lost_does_not_open_an_ended_job_again_when_control_is_wiped() {
+    // Found by seed 569 of the simulation: the draft has the number of the attempt that won.
+    let mut lost = left(2, LeaveReason::Superseded);
+    lost.number = 1;
+    let failed = closed(1, failed(FailureClass::NonZeroExitCode), Budget::Try);
+    let mut given = Given::finished(Reason::NonZeroExitCode).desired(|d| d.max_attempts = 1);
+    given.s.attempts.clear();
+    let mut given = given.attempt(failed).attempt(lost);
+    given.s.control = ControlView::Absent;
+    let after = given.write_all(4);
+    assert_eq!(after.stored().reason, Some(Reason::NonZeroExitCode));
+}
+
+#[test]
 fn of_two_open_attempts_a_rebuilt_control_names_the_one_that_executes() {
     let mut given = Given::fresh().attempt(started(1)).attempt(claimed(2)).now(13);
     given.s.control = ControlView::Broken;
