@@ -72,7 +72,9 @@ impl Fact {
             return false;
         }
         match &self.absence {
-            Some(absence) if absence.of.as_ref() == of => began.saturating_sub(absence.since) >= ABSENCE_GRACE,
+            Some(absence) if absence.of.as_ref() == of => {
+                began.saturating_sub(absence.since) >= ABSENCE_GRACE
+            }
             Some(_) | None => {
                 self.absence = Some(Absence { of: of.cloned(), since: ended });
                 false

