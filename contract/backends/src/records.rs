@@ -205,8 +205,12 @@ pub trait RecordsBackend: Send + Sync + 'static {
         claim: &Claim,
     ) -> Result<WriteAnswer, RecordsError>;
 
-    /// A draft and then the claim that names it, in this order. A store that can do both in one
-    /// transaction does; a conflict of the claim may or may not leave the draft behind.
+    /// A draft and then the claim that names it, in this order. `Written` means more than that both are
+    /// stored: after the claim no *other* attempt of the job was open. Without that, a claim on attempts that
+    /// were read long ago could succeed because somebody put `control` back to what it was then, and a second
+    /// agent would be launched. `Conflict`: read again; the draft, and even the claim, may be stored.
+    ///
+    /// A store that can do all of it in one transaction does, and leaves nothing behind on a conflict.
     async fn claim(
         &self,
         job_id: &JobId,
@@ -216,10 +220,18 @@ pub trait RecordsBackend: Send + Sync + 'static {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Result<WriteAnswer, RecordsError> {
-        match self.draft(job_id, token, claim).await? {
-            WriteAnswer::Written => self.write_control(job_id, expected, seen, control, false).await,
-            other => Ok(other),
+        let drafted = self.draft(job_id, token, claim).await?;
+        if drafted != WriteAnswer::Written {
+            return Ok(drafted);
         }
+        let claimed = self.write_control(job_id, expected, seen, control, false).await?;
+        if claimed != WriteAnswer::Written {
+            return Ok(claimed);
+        }
+        let loaded = self.load(job_id).await?;
+        let alone =
+            loaded.is_some_and(|l| l.attempts.iter().all(|a| a.closing.is_some() || a.token == *token));
+        Ok(if alone { WriteAnswer::Written } else { WriteAnswer::Conflict })
     }
 
     /// Seals the gate while it is absent or started; the seal keeps the task that had started. Sealed

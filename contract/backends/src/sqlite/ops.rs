@@ -184,7 +184,8 @@ pub(super) struct ClaimText {
     pub(super) control: ControlText,
 }
 
-/// Draft and claim in one transaction: a claim that meets a conflict leaves no draft behind.
+/// Draft and claim in one transaction: a claim that meets a conflict, or another attempt that is open, leaves
+/// nothing behind.
 pub(super) fn claim(
     conn: &Connection,
     job_id: &JobId,
@@ -193,7 +194,7 @@ pub(super) fn claim(
     next: &ClaimText,
 ) -> rusqlite::Result<WriteAnswer> {
     let known = drafted(conn, job_id, &next.token, &next.claim)?;
-    if known == Some(false) {
+    if known == Some(false) || another_is_open(conn, job_id, &next.token)? {
         return Ok(WriteAnswer::Conflict);
     }
     let answer = write_control(conn, job_id, expected, seen, &next.control)?;
@@ -201,6 +202,11 @@ pub(super) fn claim(
         insert_attempt(conn, job_id, &next.token, next.number, &next.claim)?;
     }
     Ok(answer)
+}
+
+fn another_is_open(conn: &Connection, job_id: &JobId, token: &LaunchToken) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM attempts WHERE job_id = ?1 AND token <> ?2 AND closing IS NULL";
+    conn.prepare_cached(sql)?.exists([job_id.as_str(), token.as_str()])
 }
 
 /// The stored gate: no such attempt, absent, or a text.

@@ -83,6 +83,19 @@ pub async fn of_concurrent_claims_one_wins(f: &Fixture) {
     assert!(loaded.attempts.iter().any(|attempt| attempt.token == *token));
 }
 
+pub async fn a_claim_is_refused_while_another_attempt_is_open(f: &Fixture) {
+    let (new, first, control) = f.claimed().await;
+    let (r, id, seen, second) = (&f.records, &new.job_id, desired(&new), fresh_token());
+    let (draft, next) = (claim(2), launching(2, &second));
+    let claim_now = || r.claim(id, &second, &draft, Some(&control), &seen, &next);
+    // The condition on control holds; what it was decided from may be older than the other claim.
+    assert_eq!(claim_now().await, Ok(WriteAnswer::Conflict));
+    assert_eq!(r.seal(id, &first, LeaveReason::Superseded).await, Ok(GateAnswer::Written));
+    assert_eq!(claim_now().await, Ok(WriteAnswer::Conflict), "sealed is not closed");
+    assert_eq!(r.close(id, &first, &closing()).await, Ok(WriteAnswer::Written));
+    assert_eq!(claim_now().await, Ok(WriteAnswer::Written));
+}
+
 pub async fn the_gate_lets_exactly_one_task_pass(f: &Fixture) {
     let (new, token, _) = f.claimed().await;
     let (tasks, first): (Vec<_>, _) = (["a", "b", "c", "d"].map(task).into(), report(1));
