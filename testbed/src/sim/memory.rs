@@ -314,6 +314,12 @@ impl State {
         WriteAnswer::Written
     }
 
+    /// Whether an attempt of the job that is not `token` is open.
+    pub(super) fn another_is_open(&mut self, job_id: &JobId, token: &LaunchToken) -> bool {
+        let row = self.memory.jobs.get(job_id);
+        row.is_some_and(|row| row.attempts.iter().any(|(t, a)| t != token && a.closing.is_none()))
+    }
+
     /// The claim that names a draft was written: judges it.
     pub(super) fn judge_claim(&mut self, job_id: &JobId, token: &LaunchToken, number: u32) {
         let Some(row) = self.memory.jobs.get_mut(job_id) else { return };

@@ -193,13 +193,18 @@ impl RecordsBackend for SimRecords {
         let (id, token, claim) = (job_id.clone(), token.clone(), claim.clone());
         let (expected, seen, control) = (expected.cloned(), seen.clone(), control.clone());
         let blind = self.world.is(Mutation::NoCompareAndSwap);
+        let two_writes = self.world.two_writes;
         self.write(move |s| {
+            let crowded = s.another_is_open(&id, &token) && !blind;
+            if crowded && !two_writes {
+                return WriteAnswer::Conflict;
+            }
             let answer = s.write_control(&id, expected.as_ref(), &seen, &control, false, blind);
             if answer == WriteAnswer::Written {
                 s.draft(&id, &token, &claim);
                 s.judge_claim(&id, &token, claim.number);
             }
-            answer
+            if crowded { WriteAnswer::Conflict } else { answer }
         })
         .await
     }
