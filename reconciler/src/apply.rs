@@ -42,6 +42,7 @@ impl Work {
             Effect::Stop { token, task, grace_seconds } => self.stop(&token, &task, grace_seconds).await,
             Effect::Publish { token, number, result } => self.publish(loaded, &token, number, &result).await,
             Effect::Close { token, verdict, uses, evidence } => {
+                self.count_duplicates(snapshot, &token);
                 self.close(loaded, &token, verdict, uses, *evidence).await
             }
             Effect::Collect => self.collect(loaded).await,
@@ -140,8 +141,9 @@ impl Work {
         let (label, job_id) = (label(&answer), &attempt.job_id);
         self.metrics.launches.with_label_values(&[label]).inc();
         match &answer {
-            LaunchAnswer::Launched(task) => {
-                tracing::debug!(%job_id, attempt = claim.number, %task, "task launched");
+            // The name of a task may hold its token, which is a capability and never logged.
+            LaunchAnswer::Launched(_) => {
+                tracing::debug!(%job_id, attempt = claim.number, token = token.prefix(), "task launched");
                 *launched = Some(token.clone());
             }
             LaunchAnswer::Refused(refusal) => {
@@ -206,6 +208,13 @@ impl Work {
         };
         self.facts.note(token, |f| f.published = Some(published));
         Ok(Then::GoOn)
+    }
+
+    /// Tasks of an attempt beyond the first: the gate made them harmless, but a runtime that makes many of
+    /// them has forgotten launch tokens.
+    fn count_duplicates(&self, snapshot: &Snapshot, token: &LaunchToken) {
+        let seen = snapshot.attempts.iter().find(|a| a.token == *token).map_or(0, |a| a.tasks.seen.len());
+        self.metrics.duplicates.inc_by(seen.saturating_sub(1) as u64);
     }
 
     async fn close(

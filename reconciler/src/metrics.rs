@@ -37,6 +37,8 @@ pub struct Metrics {
     pub(crate) run_seconds: Histogram,
     /// Stopped tasks that had no open attempt.
     pub(crate) orphans: IntCounter,
+    /// Tasks of an attempt beyond its first.
+    pub(crate) duplicates: IntCounter,
     /// Records that cannot be decoded, now.
     pub(crate) invalid: IntGauge,
     /// Broken invariants.
@@ -100,6 +102,11 @@ impl Metrics {
             )?,
             run_seconds: histogram(r, "job_run_duration_seconds", "From the start gate to the end.", &SLOW)?,
             orphans: counter(r, "orphan_tasks_total", "Tasks without an open attempt that were stopped.")?,
+            duplicates: counter(
+                r,
+                "duplicate_tasks_total",
+                "Further tasks of one attempt; the gate let none in.",
+            )?,
             invalid: gauge(r, "invalid_records", "Records that cannot be decoded.")?,
             invariants: counters(
                 r,

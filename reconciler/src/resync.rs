@@ -90,11 +90,11 @@ impl Work {
             Some(_) | None if view.state != TaskState::Alive => self.parts.tasks.forget(&view.token).await,
             Some(_) | None if view.age < ORPHAN_GRACE => {}
             Some(_) | None => {
-                tracing::warn!(job_id = %view.job_id, task = %view.task, "task without an open attempt: stop");
+                tracing::warn!(job_id = %view.job_id, token = view.token.prefix(), "task without an open attempt: stop");
                 self.metrics.orphans.inc();
                 if let Err(why) = self.parts.tasks.stop(&view.task, Duration::from_secs(10)).await {
                     self.metrics.runtime_errors.with_label_values(&["stop"]).inc();
-                    tracing::warn!(task = %view.task, %why, "the orphan could not be stopped");
+                    tracing::warn!(token = view.token.prefix(), %why, "the orphan could not be stopped");
                 }
             }
         }

@@ -154,6 +154,7 @@ fn metrics_have_everything_that_is_promised() {
         "agent_runner_job_start_duration_seconds_bucket",
         "agent_runner_job_run_duration_seconds_bucket",
         "agent_runner_orphan_tasks_total",
+        "agent_runner_duplicate_tasks_total",
         "agent_runner_invalid_records",
         "agent_runner_invariant_broken_total{invariant=\"I1\"} 0",
         "agent_runner_last_resync_timestamp_seconds",

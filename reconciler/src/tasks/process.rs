@@ -331,7 +331,7 @@ impl Tasks for ProcessTasks {
             };
             match known.job_id.take() {
                 Some(job_id) => views.push(view(token, job_id, &known, state)),
-                None => warn!(task = %task_id(token), "a task whose lock file names no job is not listed"),
+                None => warn!(token = token.prefix(), "a task whose lock file names no job is not listed"),
             }
         }
         Observed::Known(views)
