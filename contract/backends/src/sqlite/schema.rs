@@ -52,14 +52,29 @@ fn upgrade(conn: &Connection) -> Result<(), RecordsError> {
 /// # Errors
 /// [`RecordsError::Unusable`] for a newer one and for another program's database.
 pub(super) fn version(conn: &Connection, patience: Duration) -> Result<i32, RecordsError> {
-    let number =
-        |pragma: &str| patiently(patience, || conn.query_row(pragma, [], |row| row.get::<_, i32>(0)));
-    let version = number("PRAGMA user_version").map_err(|e| failed(&e))?;
+    let version = number(conn, patience, "PRAGMA user_version")?;
+    if version == VERSION || !conn.is_autocommit() {
+        return told(conn, patience, version);
+    }
+    // One transaction for all that is compared: between two of them another process may create the schema,
+    // and half of what was read would be from before.
+    patiently(patience, || conn.execute_batch("BEGIN")).map_err(|e| failed(&e))?;
+    let found = number(conn, patience, "PRAGMA user_version").and_then(|v| told(conn, patience, v));
+    roll_back(conn);
+    found
+}
+
+fn number(conn: &Connection, patience: Duration, sql: &str) -> Result<i32, RecordsError> {
+    patiently(patience, || conn.query_row(sql, [], |row| row.get::<_, i32>(0))).map_err(|e| failed(&e))
+}
+
+/// What a version means, given whose file it is.
+fn told(conn: &Connection, patience: Duration, version: i32) -> Result<i32, RecordsError> {
     if version == VERSION {
         return Ok(version);
     }
-    let owner = number("PRAGMA application_id").map_err(|e| failed(&e))?;
-    let tables = number("SELECT count(*) FROM sqlite_schema").map_err(|e| failed(&e))?;
+    let owner = number(conn, patience, "PRAGMA application_id")?;
+    let tables = number(conn, patience, "SELECT count(*) FROM sqlite_schema")?;
     match (owner, version) {
         (0, 0) if tables == 0 => Ok(0),
         (APPLICATION_ID, older) if (1..VERSION).contains(&older) => Ok(older),
