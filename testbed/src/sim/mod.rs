@@ -28,7 +28,10 @@
 //! invisible by its own id for longer than [`reconciler::tasks::ABSENCE_GRACE`], and edits of attempts by
 //! hand.
 //!
-//! [`Mutation`] breaks the world on purpose, to see that the judge notices.
+//! [`Mutation`] breaks the world on purpose, to see that the judge notices. Broken by hand in the real code
+//! and noticed within 150 seeds: no seal before an attempt is closed; closed before its task has stopped;
+//! counts of tries kept in `control`; an unknown listing taken for an empty one; success without a
+//! publication.
 
 mod artifacts;
 mod chaos;
