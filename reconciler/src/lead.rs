@@ -185,6 +185,7 @@ fn delay(work: &Work, key: JobId, error: &PassError) {
         PassError::Records { call, .. } => work.metrics.store_errors.with_label_values(&[call]).inc(),
         PassError::Artifacts(_) => work.metrics.store_errors.with_label_values(&["artifacts"]).inc(),
         PassError::Stop(_) => work.metrics.runtime_errors.with_label_values(&["stop"]).inc(),
+        PassError::Lease(_) => work.metrics.store_errors.with_label_values(&["lease"]).inc(),
         PassError::Deposed { .. } => {}
     }
     // A job that cannot be looked at must not keep others from their slots.

@@ -62,7 +62,8 @@ pub struct Metrics {
 /// How a pass can end, as the label `result`.
 pub(crate) const RESULTS: [&str; 4] = ["settled", "again", "error", "panic"];
 const LAUNCH_ANSWERS: [&str; 3] = ["launched", "refused", "uncertain"];
-const STORE_CALLS: [&str; 8] = ["load", "list", "write", "claim", "seal", "close", "delete", "artifacts"];
+const STORE_CALLS: [&str; 9] =
+    ["load", "list", "write", "claim", "seal", "close", "delete", "artifacts", "lease"];
 const RUNTIME_CALLS: [&str; 3] = ["observe", "list", "stop"];
 
 impl Metrics {

@@ -46,6 +46,8 @@ pub(crate) enum PassError {
     Records { call: &'static str, error: RecordsError },
     #[error("artifacts: {0}")]
     Artifacts(#[from] backends::ArtifactsError),
+    #[error("the lease: {0}")]
+    Lease(#[from] backends::LeaseError),
     #[error("the task could not be stopped: {0}")]
     Stop(String),
     /// Another reconciler with a later epoch has written: this one leads no more.
@@ -70,14 +72,15 @@ impl Work {
         let mut launched: Option<LaunchToken> = None;
         for _ in 0..STEPS {
             let snapshot = self.snapshot(&loaded, launched.as_ref()).await;
-            self.check_epoch(&snapshot)?;
+            self.check_epoch(&snapshot).await?;
             let slot = if self.admission.holds(key) { Slot::Granted } else { Slot::Denied };
             let now = self.parts.clock.now();
             match plan(&snapshot, now, &self.parts.policy, slot) {
                 Decision::Wait { reason, until, wants_slot, .. } => {
                     self.show(key, &snapshot, reason);
                     if !self.keep_place(key, &snapshot, wants_slot) {
-                        return Ok(until.map_or(Next::Settled, Next::At));
+                        // An ended job waits for its TTL, which the resync finds without a timer for each.
+                        return Ok(until.filter(|_| !has_ended(&snapshot)).map_or(Next::Settled, Next::At));
                     }
                 }
                 Decision::Write { control, settled, why } => {
@@ -124,12 +127,21 @@ impl Work {
         }
     }
 
-    fn check_epoch(&self, snapshot: &Snapshot) -> Result<(), PassError> {
-        match &snapshot.control {
-            plan::ControlView::Valid(control) if control.epoch > self.epoch => {
-                Err(PassError::Deposed { ours: self.epoch, theirs: control.epoch })
+    /// Ends the pass if another reconciler has taken over. The lease has the last word: a later epoch in a
+    /// single `control` may be a hand edit, which must not end a leadership.
+    async fn check_epoch(&self, snapshot: &Snapshot) -> Result<(), PassError> {
+        let theirs = match &snapshot.control {
+            plan::ControlView::Valid(control) if control.epoch > self.epoch => control.epoch,
+            plan::ControlView::Valid(_) | plan::ControlView::Absent | plan::ControlView::Broken => {
+                return Ok(());
             }
-            plan::ControlView::Valid(_) | plan::ControlView::Absent | plan::ControlView::Broken => Ok(()),
+        };
+        match self.parts.lease.view().await? {
+            Some(lease) if lease.epoch > self.epoch => Err(PassError::Deposed { ours: self.epoch, theirs }),
+            Some(_) | None => {
+                tracing::warn!(job_id = %snapshot.job_id, epoch = theirs, "control names an epoch that never was");
+                Ok(())
+            }
         }
     }
 
@@ -248,6 +260,15 @@ impl Work {
             tracing::error!(job_id = %snapshot.job_id, %invariant, "invariant broken");
         }
     }
+}
+
+/// Whether the run has ended and nothing of the job is alive.
+fn has_ended(snapshot: &Snapshot) -> bool {
+    let finished = match &snapshot.control {
+        plan::ControlView::Valid(control) => control.phase == Phase::Finished,
+        plan::ControlView::Absent | plan::ControlView::Broken => false,
+    };
+    finished && snapshot.attempts.iter().all(|a| a.closing.is_some())
 }
 
 fn seconds(millis: i64) -> f64 {

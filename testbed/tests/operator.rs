@@ -251,3 +251,17 @@ fn wiping_control_by_hand_starts_no_second_agent() {
     testbed::judge::judge(&stack, &[job_id], &Default::default()).accept("control wiped");
     stack.expect_no_process_left(SOON);
 }
+
+#[test]
+fn an_epoch_that_never_was_ends_no_leadership_and_no_job() {
+    let stack = Stack::start(Options::with_agent(ledger_agent!()));
+    let client = stack.client();
+    let job_id = client.submit(&json!({"job_type": "echo", "suspend": true}));
+    client.reason(&job_id, "Suspended", SOON);
+    let sql =
+        format!("UPDATE jobs SET control = json_set(control, '$.epoch', 999) WHERE job_id = '{job_id}'");
+    assert_eq!(stack.records().execute(&sql, []).unwrap(), 1);
+    act(&stack, By::Api, &job_id, "resume");
+    assert_eq!(word(&client.ended(&job_id, SOON), "status"), "SUCCEEDED");
+    assert_eq!(client.metric("agent_runner_lease_epoch"), 1.0, "leadership was given up");
+}
