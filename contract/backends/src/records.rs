@@ -29,6 +29,16 @@ pub struct Loaded {
     pub attempts: Vec<Attempt>,
 }
 
+impl Loaded {
+    /// Whether a claim of the attempt `token` with this number stands: every other attempt is closed and has
+    /// a lower number. A claim that was decided on all attempts has a higher number than each of them.
+    #[must_use]
+    pub fn claim_stands(&self, token: &LaunchToken, number: u32) -> bool {
+        let before = |a: &Attempt| a.closing.is_some() && a.claim.parse().is_ok_and(|c| c.number < number);
+        self.attempts.iter().all(|a| a.token == *token || before(a))
+    }
+}
+
 /// A job to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
@@ -165,9 +175,10 @@ pub trait RecordsBackend: Send + Sync + 'static {
     ) -> Result<WriteAnswer, RecordsError>;
 
     /// A draft and then the claim that names it, in this order. `Written` means more than that both are
-    /// stored: after the claim no *other* attempt of the job was open. Without that, a claim on attempts that
-    /// were read long ago could succeed because somebody put `control` back to what it was then, and a second
-    /// agent would be launched. `Conflict`: read again; the draft, and even the claim, may be stored.
+    /// stored: after the claim every *other* attempt of the job was closed and had a lower number
+    /// ([`Loaded::claim_stands`]). Without that, a claim on attempts that were read long ago could succeed
+    /// because somebody put `control` back to what it was then, and a second agent would be launched, or one
+    /// more than the run allows. `Conflict`: read again; the draft, and even the claim, may be stored.
     ///
     /// A store that can do all of it in one transaction does, and leaves nothing behind on a conflict.
     async fn claim(
@@ -188,9 +199,8 @@ pub trait RecordsBackend: Send + Sync + 'static {
             return Ok(claimed);
         }
         let loaded = self.load(job_id).await?;
-        let alone =
-            loaded.is_some_and(|l| l.attempts.iter().all(|a| a.closing.is_some() || a.token == *token));
-        Ok(if alone { WriteAnswer::Written } else { WriteAnswer::Conflict })
+        let stands = loaded.is_some_and(|l| l.claim_stands(token, claim.number));
+        Ok(if stands { WriteAnswer::Written } else { WriteAnswer::Conflict })
     }
 
     /// Seals the gate while it is absent or started; the seal keeps the task that had started. Sealed

@@ -6,12 +6,12 @@
 use super::Mutation;
 use super::world::State;
 use backends::{CreateAnswer, GateAnswer, Loaded, NewJob, Revision, StartAnswer, WriteAnswer};
-use contract::invariants::{self, AttemptFacts, Invariant};
+use contract::invariants::{self, Invariant};
 use contract::{
     Attempt, Claim, Closing, Control, Created, Desired, Gate, Job, JobId, LaunchToken, LeaveReason, Raw,
     Reason, Report, StatusView, TaskId, Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All jobs.
 #[derive(Default)]
@@ -35,19 +35,21 @@ pub(super) struct Row {
     expires_at: Option<Timestamp>,
     pub(super) attempts: BTreeMap<LaunchToken, AttemptRow>,
     /// The last `control` of a reconciler with the `desired` of that moment, unless somebody edited it.
-    judged: Option<(Control, Raw<Desired>)>,
+    pub(super) judged: Option<(Control, Raw<Desired>)>,
     /// Somebody has restored an old `control`.
     pub(super) rewound: bool,
     /// Every `control` so far, for an operator who restores an old one.
     pub(super) history: Vec<Raw<Control>>,
-    /// The attempt of each number that a claim has named.
-    claimed: BTreeMap<u32, LaunchToken>,
+    /// Every attempt that a `control` has named.
+    pub(super) named: BTreeSet<LaunchToken>,
+    /// The attempt of each number whose claim stood.
+    pub(super) claimed: BTreeMap<u32, LaunchToken>,
 }
 
 /// One attempt.
 pub(super) struct AttemptRow {
     pub(super) number: u32,
-    claim: Raw<Claim>,
+    pub(super) claim: Raw<Claim>,
     pub(super) gate: Option<Raw<Gate>>,
     report: Option<Raw<Report>>,
     pub(super) closing: Option<Raw<Closing>>,
@@ -89,38 +91,6 @@ impl Row {
         all.sort_by_key(|(number, _)| *number);
         all.into_iter().map(|(_, attempt)| attempt).collect()
     }
-}
-
-/// What the invariants look at, parsed.
-struct Parsed {
-    token: LaunchToken,
-    run: u32,
-    gate: Option<Gate>,
-    closing: Option<Closing>,
-}
-
-fn parsed(row: &Row) -> Vec<Parsed> {
-    row.attempts
-        .iter()
-        .map(|(token, a)| Parsed {
-            token: token.clone(),
-            run: a.claim.parse().map_or(0, |c| c.run),
-            gate: a.gate.as_ref().and_then(|g| g.parse().ok()),
-            closing: a.closing.as_ref().and_then(|c| c.parse().ok()),
-        })
-        .collect()
-}
-
-fn facts(parsed: &[Parsed]) -> Vec<AttemptFacts<'_>> {
-    parsed
-        .iter()
-        .map(|Parsed { token, run, gate, closing }| AttemptFacts {
-            token,
-            run: *run,
-            gate: gate.as_ref(),
-            closing: closing.as_ref(),
-        })
-        .collect()
 }
 
 impl State {
@@ -175,6 +145,7 @@ impl State {
             judged: None,
             rewound: false,
             history: Vec::new(),
+            named: BTreeSet::new(),
             claimed: BTreeMap::new(),
         };
         self.memory.jobs.insert(new.job_id.clone(), row);
@@ -240,45 +211,6 @@ impl State {
         WriteAnswer::Written
     }
 
-    fn judge_control(&mut self, job_id: &JobId, control: &Control) {
-        let Some(row) = self.memory.jobs.get_mut(job_id) else { return };
-        let desired = row.desired.clone();
-        let before = row.judged.replace((control.clone(), desired.clone()));
-        let row = &*row;
-        let parsed = parsed(row);
-        let facts = facts(&parsed);
-        let most = Desired::parse(desired.text()).map_or(u32::MAX, |d| d.max_attempts);
-        let mut broken = Vec::new();
-        if let Some((before, then)) = before
-            && !invariants::terminal_is_final(&before, control, then != desired)
-        {
-            let what = format!("{} became {}", before.status(), control.status());
-            broken.push((Invariant::TerminalIsFinal, what));
-        }
-        if !invariants::success_has_result(control, &facts) {
-            broken.push((Invariant::SuccessHasResult, "no closed attempt has succeeded".to_owned()));
-        }
-        // A draft whose write came late may lie open beside an ended job: no claim names it, so nobody runs it.
-        let claimed = |token: &LaunchToken| row.claimed.values().any(|t| t == token);
-        let named: Vec<AttemptFacts<'_>> = facts.iter().filter(|a| claimed(a.token)).cloned().collect();
-        if !invariants::nothing_open_when_finished(control, &named) {
-            broken.push((Invariant::CancelHolds, "it has ended with an attempt open".to_owned()));
-        }
-        if !invariants::tries_within_budget(&facts, control.run, most) {
-            broken.push((Invariant::TriesWithinBudget, format!("run {} of {most} tries", control.run)));
-        }
-        let published = self.files.published(job_id).max(self.files.collected(job_id));
-        if let Some(accepted) = &control.accepted
-            && published.is_none_or(|number| number < accepted.number)
-        {
-            let what = format!("result.json is of {published:?}, accepted is {}", accepted.number);
-            broken.push((Invariant::SuccessHasResult, what));
-        }
-        for (invariant, what) in broken {
-            self.breaks(invariant, job_id, &what);
-        }
-    }
-
     pub(super) fn delete(
         &mut self,
         job_id: &JobId,
@@ -312,43 +244,6 @@ impl State {
         self.memory.writes += 1;
         self.note("reconciler", &format!("{job_id} draft {} {}", claim.number, token.prefix()));
         WriteAnswer::Written
-    }
-
-    /// Whether an attempt of the job that is not `token` is open.
-    pub(super) fn another_is_open(&mut self, job_id: &JobId, token: &LaunchToken) -> bool {
-        let row = self.memory.jobs.get(job_id);
-        row.is_some_and(|row| row.attempts.iter().any(|(t, a)| t != token && a.closing.is_none()))
-    }
-
-    /// The claim that names a draft was written: judges it.
-    pub(super) fn judge_claim(&mut self, job_id: &JobId, token: &LaunchToken, number: u32) {
-        let Some(row) = self.memory.jobs.get_mut(job_id) else { return };
-        let cancelled = Desired::parse(row.desired.text()).is_ok_and(|d| d.cancel);
-        let other = row.claimed.insert(number, token.clone()).filter(|before| before != token);
-        if cancelled {
-            self.breaks(Invariant::CancelHolds, job_id, &format!("attempt {number} is claimed after cancel"));
-        }
-        if other.is_some() {
-            self.wrong(&format!("job {job_id}: the number {number} was used before"));
-        }
-        self.judge_limits();
-    }
-
-    /// No more open attempts than the limits allow.
-    fn judge_limits(&mut self) {
-        let Some((total, queues)) = self.limits.clone() else { return };
-        let mut open: BTreeMap<Option<String>, u32> = BTreeMap::new();
-        for row in self.memory.jobs.values().filter(|r| r.attempts.values().any(|a| a.closing.is_none())) {
-            let queue = Desired::parse(row.desired.text()).ok().and_then(|d| d.queue);
-            *open.entry(queue).or_default() += 1;
-        }
-        let all: u32 = open.values().sum();
-        let over = open
-            .iter()
-            .any(|(queue, n)| queue.as_ref().and_then(|q| queues.get(q)).is_some_and(|most| n > most));
-        if all > total || over {
-            self.wrong(&format!("{open:?} attempts are open, {total} and {queues:?} are allowed"));
-        }
     }
 
     fn move_gate(

@@ -5,7 +5,7 @@
 //!
 //! | module | simulates |
 //! |---|---|
-//! | `memory`, `records` | the record store: conditions, revisions, hints; calls that are slow, fail before or after they wrote, or write when nobody waits any more |
+//! | `memory`, `records`, `oracle` | the record store and its judge: conditions, revisions, hints; calls that are slow, fail before or after they wrote, or write when nobody waits any more |
 //! | `fleet` | tasks as ECS has them, or processes: late and old listings, `MISSING`, tokens that expire, refusals that are replayed, throttling, an hour of memory |
 //! | `worker` | workers and agents: the gate, heartbeats, SIGTERM, kills, Spot notices, agents that outlive their worker |
 //! | `artifacts`, `lease` | the other stores; a lease that is taken over when it expires |
@@ -41,6 +41,7 @@ mod jobs;
 mod lease;
 mod memory;
 mod operator;
+mod oracle;
 mod records;
 mod worker;
 mod world;

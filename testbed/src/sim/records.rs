@@ -43,6 +43,32 @@ enum Fate {
 }
 
 impl SimRecords {
+    /// The port's default, which cannot be called past an override: draft, claim, look whether it stands.
+    async fn claim_in_two(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        claim: &Claim,
+        expected: Option<&Raw<Control>>,
+        seen: &Raw<Desired>,
+        control: &Control,
+    ) -> Answer<WriteAnswer> {
+        let drafted = self.draft(job_id, token, claim).await?;
+        if drafted != WriteAnswer::Written {
+            return Ok(drafted);
+        }
+        let claimed = self.write_control(job_id, expected, seen, control, false).await?;
+        if claimed != WriteAnswer::Written {
+            return Ok(claimed);
+        }
+        let loaded = self.load(job_id).await?;
+        if loaded.is_some_and(|l| l.claim_stands(token, claim.number)) {
+            self.world.lock().judge_claim(job_id, token, claim.number);
+            return Ok(WriteAnswer::Written);
+        }
+        Ok(WriteAnswer::Conflict)
+    }
+
     async fn pause(&self) {
         if let Some(host) = &self.host {
             host.goes_on().await;
@@ -185,18 +211,13 @@ impl RecordsBackend for SimRecords {
         control: &Control,
     ) -> Answer<WriteAnswer> {
         if self.world.two_writes {
-            let drafted = self.draft(job_id, token, claim).await?;
-            if drafted != WriteAnswer::Written {
-                return Ok(drafted);
-            }
+            return self.claim_in_two(job_id, token, claim, expected, seen, control).await;
         }
         let (id, token, claim) = (job_id.clone(), token.clone(), claim.clone());
         let (expected, seen, control) = (expected.cloned(), seen.clone(), control.clone());
-        let blind = self.world.is(Mutation::NoCompareAndSwap);
-        let two_writes = self.world.two_writes;
+        let (blind, mutation) = (self.world.is(Mutation::NoCompareAndSwap), self.world.mutation);
         self.write(move |s| {
-            let crowded = s.another_is_open(&id, &token) && !blind;
-            if crowded && !two_writes {
+            if !blind && s.load(&id, mutation).is_some_and(|l| !l.claim_stands(&token, claim.number)) {
                 return WriteAnswer::Conflict;
             }
             let answer = s.write_control(&id, expected.as_ref(), &seen, &control, false, blind);
@@ -204,7 +225,7 @@ impl RecordsBackend for SimRecords {
                 s.draft(&id, &token, &claim);
                 s.judge_claim(&id, &token, claim.number);
             }
-            if crowded { WriteAnswer::Conflict } else { answer }
+            answer
         })
         .await
     }

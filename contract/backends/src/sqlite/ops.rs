@@ -194,7 +194,7 @@ pub(super) fn claim(
     next: &ClaimText,
 ) -> rusqlite::Result<WriteAnswer> {
     let known = drafted(conn, job_id, &next.token, &next.claim)?;
-    if known == Some(false) || another_is_open(conn, job_id, &next.token)? {
+    if known == Some(false) || another_stands_in_the_way(conn, job_id, next)? {
         return Ok(WriteAnswer::Conflict);
     }
     let answer = write_control(conn, job_id, expected, seen, &next.control)?;
@@ -204,9 +204,11 @@ pub(super) fn claim(
     Ok(answer)
 }
 
-fn another_is_open(conn: &Connection, job_id: &JobId, token: &LaunchToken) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM attempts WHERE job_id = ?1 AND token <> ?2 AND closing IS NULL";
-    conn.prepare_cached(sql)?.exists([job_id.as_str(), token.as_str()])
+/// See [`crate::records::Loaded::claim_stands`].
+fn another_stands_in_the_way(conn: &Connection, job_id: &JobId, next: &ClaimText) -> rusqlite::Result<bool> {
+    let sql =
+        "SELECT 1 FROM attempts WHERE job_id = ?1 AND token <> ?2 AND (closing IS NULL OR number >= ?3)";
+    conn.prepare_cached(sql)?.exists(params![job_id.as_str(), next.token.as_str(), next.number])
 }
 
 /// The stored gate: no such attempt, absent, or a text.

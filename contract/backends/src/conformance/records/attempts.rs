@@ -96,6 +96,16 @@ pub async fn a_claim_is_refused_while_another_attempt_is_open(f: &Fixture) {
     assert_eq!(claim_now().await, Ok(WriteAnswer::Written));
 }
 
+pub async fn a_claim_whose_number_was_used_is_refused(f: &Fixture) {
+    let (new, first, control) = f.claimed().await;
+    let (r, id, seen, second) = (&f.records, &new.job_id, desired(&new), fresh_token());
+    assert_eq!(r.seal(id, &first, LeaveReason::Superseded).await, Ok(GateAnswer::Written));
+    assert_eq!(r.close(id, &first, &closing()).await, Ok(WriteAnswer::Written));
+    // Decided before the first attempt was drafted, and let through by a control that somebody put back.
+    let late = r.claim(id, &second, &claim(1), Some(&control), &seen, &launching(1, &second)).await;
+    assert_eq!(late, Ok(WriteAnswer::Conflict));
+}
+
 pub async fn the_gate_lets_exactly_one_task_pass(f: &Fixture) {
     let (new, token, _) = f.claimed().await;
     let (tasks, first): (Vec<_>, _) = (["a", "b", "c", "d"].map(task).into(), report(1));

@@ -68,6 +68,7 @@ macro_rules! records_conformance {
             a_claim_stores_the_attempt_and_the_control_that_names_it
             of_concurrent_claims_one_wins
             a_claim_is_refused_while_another_attempt_is_open
+            a_claim_whose_number_was_used_is_refused
             the_gate_lets_exactly_one_task_pass
             a_started_gate_answers_its_own_task_again
             a_sealed_gate_lets_nobody_pass_and_keeps_who_started
