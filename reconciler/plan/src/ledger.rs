@@ -71,6 +71,13 @@ fn was_claimed(a: &AttemptView) -> bool {
     }
 }
 
+/// Whether another attempt with this number or a later one was claimed and has ended. A claim's number is
+/// higher than those of all attempts before it, so this one was never claimed.
+fn is_overtaken(a: &AttemptView, s: &Snapshot) -> bool {
+    let ended = s.attempts.iter().filter(|b| b.token != a.token && b.closing.is_some() && was_claimed(b));
+    !was_claimed(a) && ended.map(|b| b.number).max().is_some_and(|number| number >= a.number)
+}
+
 /// The latest run and the latest retry among attempts. Runs count from 1; a claim that says 0 was edited.
 fn latest<'a>(attempts: impl Iterator<Item = &'a AttemptView>) -> Option<(u32, u64)> {
     attempts.map(|a| (a.run.max(1), a.retry)).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
@@ -196,8 +203,9 @@ fn rebuilt(s: &Snapshot, now: Timestamp) -> Control {
     let Some((run, seen_retry)) = claimed.or_else(|| latest(s.attempts.iter())) else { return base };
     let of_run = || s.attempts.iter().filter(|a| a.run.max(1) == run);
     // A draft whose claim lost may have the number of the attempt that won, and has nothing to say of the end.
-    let Some(last) = of_run().max_by_key(|a| (insists(a), a.closing.is_none(), was_claimed(a), a.number))
-    else {
+    // One that comes late has a number that an ended attempt has used up, and is not launched any more.
+    let goes_on = |a: &AttemptView| a.closing.is_none() && !is_overtaken(a, s);
+    let Some(last) = of_run().max_by_key(|a| (insists(a), goes_on(a), was_claimed(a), a.number)) else {
         return base;
     };
     let started = match &last.gate {

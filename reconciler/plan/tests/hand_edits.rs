@@ -231,6 +231,18 @@ fn a_draft_whose_claim_lost_does_not_open_an_ended_job_again_when_control_is_wip
 }
 
 #[test]
+fn a_wiped_control_does_not_go_on_with_a_draft_that_came_after_the_end() {
+    let verdict = Verdict::Failed { class: FailureClass::NonZeroExitCode, message: String::new() };
+    let mut late = claimed(2);
+    late.number = 1;
+    let mut given = Given::fresh().attempt(closed(1, verdict, Budget::Try)).attempt(late).now(13);
+    given.s.control = ControlView::Absent;
+    let after = given.write_all(1);
+    assert_eq!(after.stored().token, Some(token(1)), "the attempt that has ended, not the draft");
+    assert_eq!(after.effect(), Effect::Seal { token: token(2), why: LeaveReason::Superseded });
+}
+
+#[test]
 fn of_two_open_attempts_a_rebuilt_control_names_the_one_that_executes() {
     let mut given = Given::fresh().attempt(started(1)).attempt(claimed(2)).now(13);
     given.s.control = ControlView::Broken;
