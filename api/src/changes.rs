@@ -5,7 +5,7 @@
 //! when the reconciler is another process whose writes this one does not hear of.
 
 use crate::problem::Problem;
-use backends::{ChannelHints, Hint, Hints, HintsError};
+use backends::{Hint, Hints, HintsError};
 use contract::JobId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +44,7 @@ impl Changes {
     }
 
     /// Passes on the hints of a store until it ends; spawn this beside the server.
-    pub async fn follow(self: Arc<Self>, mut hints: ChannelHints) {
+    pub async fn follow(self: Arc<Self>, mut hints: impl Hints) {
         loop {
             match hints.next().await {
                 Ok(batch) => batch.iter().for_each(|hint| self.announce(hint)),

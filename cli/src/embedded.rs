@@ -30,9 +30,9 @@ impl Embedded {
         node::log(settings, layers, true);
         let runtime = node::runtime()?;
         let (shutdown, asked) = oneshot::channel();
+        let node = runtime.block_on(Node::open(settings, layers))?;
         let guard = runtime.enter();
-        let node = Node::open(settings, layers)?;
-        let place = node.places.records.display().to_string();
+        let place = node::shown(&node.stores.records_at);
         let (app, reconciler) = node.start(async {
             // A sender that is dropped asks as well.
             let _ = asked.await;

@@ -3,11 +3,11 @@
 
 use api::{App, Changes, Limits};
 use backends::records::ApiRecords;
-use backends::settings::{Layers, LogFormat, Settings};
-use backends::sqlite::Interest;
-use backends::{ChannelHints, Lease, LeaseError};
+use backends::settings::{Layers, Settings};
+use backends::stores::Stores;
+use backends::{Hints, HintsError, Interest, Lease, LeaseError};
 use prometheus::Registry;
-use reconciler::local::{Local, LocalError, Places};
+use reconciler::assembly::{Assembly, AssemblyError, Places, WorkerProgram};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,10 @@ use std::sync::Arc;
 pub(crate) enum NodeError {
     /// The stores, the folders or the job types.
     #[error("{0}")]
-    Local(#[from] LocalError),
+    Assembly(#[from] AssemblyError),
+    /// The feed of statuses.
+    #[error("{0}")]
+    Hints(#[from] HintsError),
     /// The lease.
     #[error("{0}")]
     Lease(#[from] LeaseError),
@@ -39,6 +42,7 @@ pub(crate) enum NodeError {
 /// The parts.
 pub(crate) struct Node {
     pub(crate) places: Places,
+    pub(crate) stores: Stores,
     /// What the API serves.
     pub(crate) app: App,
     /// Whether this process leads, and who does.
@@ -54,15 +58,14 @@ struct Background {
     hints: reconciler::BoxedHints,
     metrics: reconciler::Metrics,
     changes: Arc<Changes>,
-    status: ChannelHints,
+    status: Option<Box<dyn Hints>>,
 }
 
 impl Node {
     /// Opens the stores. To be called within a tokio runtime.
-    pub(crate) fn open(settings: &Settings, layers: &Layers) -> Result<Self, NodeError> {
-        let args = vec![crate::WORKER.into()];
-        let Local { places, parts, hints, records } =
-            Local::open(settings, layers, std::env::current_exe()?, args)?;
+    pub(crate) async fn open(settings: &Settings, layers: &Layers) -> Result<Self, NodeError> {
+        let worker = WorkerProgram { program: std::env::current_exe()?, args: vec![crate::WORKER.into()] };
+        let Assembly { places, parts, hints, stores } = Assembly::open(settings, layers, worker).await?;
         let (api_registry, reconciler_registry) = (Registry::new(), Registry::new());
         let changes = Arc::new(Changes::default());
         let background = Background {
@@ -70,23 +73,22 @@ impl Node {
             hints,
             metrics: reconciler::Metrics::new(&reconciler_registry)?,
             changes: changes.clone(),
-            status: records.subscribe(Interest::Status),
+            status: stores.feed.subscribe(Interest::Status).await?,
         };
-        let store = format!("sqlite:{}", places.records.display());
         let app = App {
-            records: ApiRecords::new(records),
+            records: ApiRecords::new(stores.records.clone()),
             artifacts: parts.artifacts,
             job_types: parts.job_types,
             supports: parts.tasks.supports(),
             lease: parts.lease.clone(),
             clock: parts.clock,
-            store,
+            store: stores.records_at.to_string(),
             metrics: api::Metrics::new(&api_registry)?,
             registries: vec![api_registry, reconciler_registry],
             changes,
             limits: Limits::default(),
         };
-        Ok(Self { places, app, lease: parts.lease, holder: parts.holder, background })
+        Ok(Self { places, stores, app, lease: parts.lease, holder: parts.holder, background })
     }
 
     /// Starts the reconciler and what wakes long polls; both end after `shutdown`.
@@ -95,7 +97,9 @@ impl Node {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> (App, tokio::task::JoinHandle<()>) {
         let Background { parts, hints, metrics, changes, status } = self.background;
-        tokio::spawn(changes.follow(status));
+        if let Some(status) = status {
+            tokio::spawn(changes.follow(status));
+        }
         let running = tokio::spawn(reconciler::run(parts, hints, metrics, shutdown));
         (self.app, running)
     }
@@ -103,20 +107,14 @@ impl Node {
 
 /// Sets the log up; `quiet` shows warnings only where nobody said otherwise.
 pub(crate) fn log(settings: &Settings, layers: &Layers, quiet: bool) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-    use tracing_subscriber::{Layer, fmt};
     let filter = if quiet && layers.find("AGENT_RUNNER_LOG").is_none() { "warn" } else { &settings.log };
-    // The settings have checked the syntax.
-    let filter: Targets = filter.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
-    let layer = fmt::layer().with_writer(io::stderr).with_ansi(crate::output::stderr_colours());
-    let layer = match settings.log_format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-    };
-    // Fails only when a log is set up already, which then serves as well.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    backends::log::init(filter, settings.log_format, crate::output::stderr_colours());
+}
+
+/// A place without the scheme of what is always one kind here: a file or a folder.
+pub(crate) fn shown(place: &impl std::fmt::Display) -> String {
+    let text = place.to_string();
+    text.split_once(':').map_or(text.clone(), |(_, path)| path.to_owned())
 }
 
 /// A runtime that suits one machine: two threads, because SQLite's own threads and the workers need the

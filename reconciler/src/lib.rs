@@ -12,16 +12,16 @@
 //! | `admission`, `board` | slots and gauges, in memory |
 //! | `resync` | the full comparison, orphans, collection |
 //! | `pace` | pauses after errors |
+//! | [`assembly`] | the parts, put together from the settings |
 //! | [`tasks`] | the port to what executes attempts |
 
 mod admission;
 mod apply;
+pub mod assembly;
 mod board;
 mod dry_run;
 mod facts;
 mod lead;
-#[cfg(all(feature = "sqlite", feature = "process"))]
-pub mod local;
 mod metrics;
 mod observe;
 mod pace;

@@ -5,12 +5,11 @@
 //! Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a store or the port cannot be opened, 2 when settings, the
 //! job-types file or the arguments are not acceptable.
 
-use backends::settings::{Layers, LogFormat, Machine, Settings};
+use backends::settings::{Layers, Machine, Settings, TasksBy};
 use reconciler::Metrics;
-use reconciler::local::{Local, LocalError};
+use reconciler::assembly::{Assembly, AssemblyError, WorkerProgram};
 use std::error::Error;
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,10 +36,10 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(e) => return refused(&e.to_string(), 2),
     };
-    log(&settings);
+    backends::log::of_server(&settings);
     match run(&settings, &layers, dry_run) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) if matches!(e.downcast_ref(), Some(LocalError::JobTypes { .. })) => refused(&e.to_string(), 2),
+        Err(e) if matches!(e.downcast_ref(), Some(AssemblyError::JobTypes(_))) => refused(&e.to_string(), 2),
         Err(e) => refused(&e.to_string(), 1),
     }
 }
@@ -66,35 +65,20 @@ fn settings() -> Result<(Settings, Layers), Box<dyn Error>> {
     Ok((settings, layers))
 }
 
-fn log(settings: &Settings) {
-    use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-    use tracing_subscriber::{Layer, fmt};
-    let filter = settings.log.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let layer = match settings.log_format {
-        LogFormat::Text => layer.boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
-}
-
-/// The worker's program stands beside this one.
-fn worker() -> Result<PathBuf, Box<dyn Error>> {
-    let worker = std::env::current_exe()?.with_file_name("agent-runner-worker");
-    if worker.is_file() {
-        Ok(worker)
-    } else {
-        Err(format!("{} is not there; it has to stand beside this program", worker.display()).into())
+/// The worker's program stands beside this one. It is needed where tasks are processes.
+fn worker(settings: &Settings) -> Result<WorkerProgram, Box<dyn Error>> {
+    let program = std::env::current_exe()?.with_file_name("agent-runner-worker");
+    if settings.tasks == TasksBy::Process && !program.is_file() {
+        return Err(format!("{} is not there; it has to stand beside this program", program.display()).into());
     }
+    Ok(WorkerProgram { program, args: Vec::new() })
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn run(settings: &Settings, layers: &Layers, dry_run: bool) -> Result<(), Box<dyn Error>> {
-    let local = Local::open(settings, layers, worker()?, Vec::new())?;
+    let assembly = Assembly::open(settings, layers, worker(settings)?).await?;
     if dry_run {
-        let lines = reconciler::dry_run(local.parts).await?;
+        let lines = reconciler::dry_run(assembly.parts).await?;
         say(lines.trim_end());
         return Ok(());
     }
@@ -109,9 +93,9 @@ async fn run(settings: &Settings, layers: &Layers, dry_run: bool) -> Result<(), 
         // An error means that the sender is gone, which is the end as well.
         let _ = ended.wait_for(|ended| *ended).await;
     };
-    tracing::info!(metrics = %listener.local_addr()?, records = %local.places.records.display(), "up");
+    tracing::info!(metrics = %listener.local_addr()?, records = %assembly.stores.records_at, "up");
     let served = tokio::spawn(reconciler::serve::serve(listener, registry, wait(ended.clone())));
-    let looped = tokio::spawn(reconciler::run(local.parts, local.hints, metrics, wait(ended)));
+    let looped = tokio::spawn(reconciler::run(assembly.parts, assembly.hints, metrics, wait(ended)));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -1,6 +1,7 @@
 //! The worker's environment, parsed into types; every mistake is reported.
 
 use backends::Durability;
+use backends::settings::{ArtifactsAt, Built, RecordsAt};
 use contract::{JobId, LaunchToken, TaskId};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,20 +18,6 @@ const ARTIFACTS_PATIENCE_SECONDS: u64 = 60;
 /// How much later than `attempt_timeout_seconds` the worker stops the agent by itself. The reconciler does
 /// it first, and seals the attempt; this guard is for an orchestrator that is away.
 const GUARD_SECONDS: u64 = 30;
-
-/// Where records are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RecordsAt {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-}
-
-/// Where artifacts are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ArtifactsAt {
-    /// A directory.
-    Dir(PathBuf),
-}
 
 /// What the worker was told.
 #[derive(Debug, Clone)]
@@ -62,14 +49,9 @@ impl Settings {
             let path = PathBuf::from(text);
             if path.is_absolute() { Ok(path) } else { Err("an absolute path is needed") }
         });
-        let records = read.needed("AGENT_RUNNER_RECORDS", |text| match text.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(RecordsAt::Sqlite(path.into())),
-            _ => Err("this worker knows sqlite:<path>"),
-        });
-        let artifacts = read.needed("AGENT_RUNNER_ARTIFACTS", |text| match text.strip_prefix("file:") {
-            Some(path) if !path.is_empty() => Ok(ArtifactsAt::Dir(path.into())),
-            _ => Err("this worker knows file:<folder>"),
-        });
+        let built = Built::this();
+        let records = read.needed("AGENT_RUNNER_RECORDS", |text| RecordsAt::parse(text, built));
+        let artifacts = read.needed("AGENT_RUNNER_ARTIFACTS", |text| ArtifactsAt::parse(text, built));
         let durability = read.maybe("AGENT_RUNNER_DURABILITY", |text| text.parse());
         let heartbeat = read.seconds("AGENT_RUNNER_HEARTBEAT_SECONDS", 1, HEARTBEAT_SECONDS);
         let report_patience =
@@ -169,7 +151,7 @@ mod tests {
         let mistakes = read(&[
             ("AGENT_RUNNER_JOB_ID", ""),
             ("AGENT_RUNNER_TASK_FOLDER", "tasks"),
-            ("AGENT_RUNNER_RECORDS", "redis://x"),
+            ("AGENT_RUNNER_RECORDS", "mongodb://x"),
             ("AGENT_RUNNER_ARTIFACTS", "file:"),
             ("AGENT_RUNNER_DURABILITY", "full"),
             ("AGENT_RUNNER_HEARTBEAT_SECONDS", "0"),

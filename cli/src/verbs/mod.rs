@@ -18,7 +18,7 @@ use crate::settings;
 use backends::settings::{BadSettings, DotEnvError, Layers};
 use clap::Parser;
 use contract::JobId;
-use reconciler::local::LocalError;
+use reconciler::assembly::AssemblyError;
 use std::process::ExitCode;
 
 /// Why a verb could not do its work.
@@ -59,7 +59,7 @@ impl VerbError {
             | Self::Settings(_)
             | Self::DotEnv(_)
             | Self::Usage(_)
-            | Self::Node(NodeError::Local(LocalError::JobTypes { .. })) => Exit::Usage,
+            | Self::Node(NodeError::Assembly(AssemblyError::JobTypes(_))) => Exit::Usage,
             Self::Client(_) | Self::Node(_) | Self::Ended(..) | Self::Output(_) => Exit::Failed,
         }
     }

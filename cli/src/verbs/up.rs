@@ -7,7 +7,8 @@ use crate::node::{self, Node, NodeError};
 use crate::output::say;
 use crate::settings::{self, reachable};
 use backends::settings::Layers;
-use reconciler::local::Places;
+use backends::stores::Stores;
+use reconciler::assembly::Places;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ pub(super) fn up(layers: &Layers) -> Result<Exit, VerbError> {
     let ended = runtime.block_on(async {
         // The port first: a second `up` by mistake then opens nothing.
         let listener = listen(settings.listen).await?;
-        serve(listener, Node::open(&settings, layers)?).await
+        serve(listener, Node::open(&settings, layers).await?).await
     });
     runtime.shutdown_background();
     ended
@@ -35,7 +36,7 @@ async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     // Before anything runs that a signal should end in good order.
     let signal = node::interruption()?;
     let role = role(&node).await?;
-    let places = node.places.clone();
+    let banner = banner(address, &node.places, &node.stores);
     let (stop, stopped) = watch::channel(false);
     let asked = |mut stopped: watch::Receiver<bool>| async move {
         // A sender that is dropped asks as well.
@@ -43,7 +44,7 @@ async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     };
     let (app, mut reconciler) = node.start(asked(stopped.clone()));
     let mut server = tokio::spawn(api::serve(listener, app, asked(stopped)));
-    say(&banner(address, &places));
+    say(&banner);
     role.iter().for_each(|role| say(role));
     let what = tokio::select! {
         _ = signal => None,
@@ -104,7 +105,7 @@ fn is_ours(address: SocketAddr) -> bool {
     Client::http(&format!("http://{}", reachable(address))).is_ok_and(|client| client.is_there())
 }
 
-fn banner(address: SocketAddr, places: &Places) -> String {
+fn banner(address: SocketAddr, places: &Places, stores: &Stores) -> String {
     let url = format!("http://{}", reachable(address));
     let job_types =
         places.job_types.as_ref().map_or("the built-in echo only".into(), |f| f.display().to_string());
@@ -126,8 +127,8 @@ fn banner(address: SocketAddr, places: &Places) -> String {
          \x20 {program}{option} get\n\
          Ctrl-C ends this; running workers live on.\n",
         version = env!("CARGO_PKG_VERSION"),
-        records = places.records.display(),
-        artifacts = places.artifacts.display(),
+        records = node::shown(&stores.records_at),
+        artifacts = node::shown(&stores.artifacts_at),
         tasks = places.tasks.display(),
     )
 }

@@ -35,6 +35,33 @@ pub trait Hints: Send {
     async fn next(&mut self) -> Result<Vec<Hint>, HintsError>;
 }
 
+#[async_trait]
+impl Hints for Box<dyn Hints> {
+    async fn next(&mut self) -> Result<Vec<Hint>, HintsError> {
+        (**self).next().await
+    }
+}
+
+/// What a subscriber of a store's change feed wants to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// A job was created, its `desired` was written, a gate moved, or anything of the job was edited by hand
+    /// or deleted; by any process. Not heartbeats, and not the reconciler's own `control`.
+    Reconcile,
+    /// The `status` of a job was written, or the job was deleted; at least by this process.
+    Status,
+}
+
+/// The change feed of a store of records.
+#[async_trait]
+pub trait ChangeFeed: Send + Sync + 'static {
+    /// Changes from now on. `None`: this store has no such feed; read again from time to time.
+    ///
+    /// # Errors
+    /// [`HintsError::Unavailable`].
+    async fn subscribe(&self, interest: Interest) -> Result<Option<Box<dyn Hints>>, HintsError>;
+}
+
 /// Sends hints within the process. Cheap to clone; sending never blocks.
 #[derive(Debug, Clone)]
 pub struct HintSender(mpsc::UnboundedSender<Hint>);

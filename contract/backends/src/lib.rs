@@ -8,6 +8,8 @@
 //! (`contract::own`) and no others.
 
 pub mod artifacts;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -15,16 +17,19 @@ pub mod dir;
 pub mod durability;
 pub mod hints;
 pub mod lease;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod records;
 pub mod settings;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod stores;
 
 pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use dir::DirArtifacts;
 pub use durability::Durability;
-pub use hints::{ChannelHints, Hint, HintSender, Hints, HintsError};
+pub use hints::{ChangeFeed, ChannelHints, Hint, HintSender, Hints, HintsError, Interest};
 pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
 pub use records::{
     CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
@@ -32,4 +37,5 @@ pub use records::{
 };
 pub use settings::{Layers, Settings};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Access, Interest, SqliteLease, SqliteOptions, SqliteRecords};
+pub use sqlite::{Access, SqliteLease, SqliteOptions, SqliteRecords};
+pub use stores::{Stores, StoresError};

@@ -7,48 +7,25 @@
 //! An empty value counts as not set, because `${VARIABLE:-}` in a compose file makes one.
 
 mod dot_env;
+mod job_types;
 mod layers;
+mod places;
 mod table;
 
 pub use dot_env::DotEnvError;
+pub use job_types::{JobTypesAt, JobTypesError};
 pub use layers::{Effective, Layers, Source};
+pub use places::{ArtifactsAt, Built, HintsFrom, RecordsAt, TasksBy};
 pub use table::{SET_BY_THE_WORKER, Setting, TABLE, dot_env_example, markdown};
 
 use crate::durability::Durability;
+use places::without_password;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Where records are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RecordsAt {
-    /// One SQLite file.
-    Sqlite(PathBuf),
-}
-
-/// What executes attempts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TasksBy {
-    /// Child processes of this machine.
-    Process,
-}
-
-/// Where artifacts are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArtifactsAt {
-    /// A folder.
-    Dir(PathBuf),
-}
-
-/// Where wake-ups come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HintsFrom {
-    /// Whatever the store of records has: SQLite's change feed.
-    Auto,
-}
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +34,6 @@ pub enum LogFormat {
     Text,
     /// A JSON object per line.
     Json,
-}
-
-/// The job-types file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobTypesAt {
-    /// None: only the built-in job types exist.
-    BuiltIn,
-    /// This file.
-    File(PathBuf),
 }
 
 /// Every setting of a part that stays up; a client needs none of them but the URL.
@@ -109,6 +77,8 @@ pub struct Machine {
     pub cores: u32,
     /// Whether a file exists.
     pub is_file: fn(&Path) -> bool,
+    /// What this binary was built with.
+    pub built: Built,
 }
 
 impl Machine {
@@ -116,7 +86,7 @@ impl Machine {
     #[must_use]
     pub fn this() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
-        Self { cores, is_file: Path::is_file }
+        Self { cores, is_file: Path::is_file, built: Built::this() }
     }
 }
 
@@ -159,10 +129,10 @@ impl Settings {
     pub fn read(get: impl Fn(&str) -> Option<String>, machine: Machine) -> Result<Self, BadSettings> {
         let mut r = Reader { get, errors: Vec::new() };
         let settings = Self {
-            records: r.value("AGENT_RUNNER_RECORDS", records),
-            tasks: r.value("AGENT_RUNNER_TASKS", tasks),
-            artifacts: r.value("AGENT_RUNNER_ARTIFACTS", artifacts),
-            hints: r.value("AGENT_RUNNER_HINTS", hints),
+            records: r.value("AGENT_RUNNER_RECORDS", |text| RecordsAt::parse(text, machine.built)),
+            tasks: r.value("AGENT_RUNNER_TASKS", |text| TasksBy::parse(text, machine.built)),
+            artifacts: r.value("AGENT_RUNNER_ARTIFACTS", |text| ArtifactsAt::parse(text, machine.built)),
+            hints: r.value("AGENT_RUNNER_HINTS", |text| HintsFrom::parse(text, machine.built)),
             listen: r.value("AGENT_RUNNER_LISTEN", address),
             metrics_listen: r.value("AGENT_RUNNER_METRICS_LISTEN", address),
             max_concurrent_tasks: r
@@ -170,8 +140,10 @@ impl Settings {
                 .or(NonZeroU32::new(machine.cores.saturating_mul(2)))
                 .unwrap_or(NonZeroU32::MIN),
             job_types: r
-                .given("AGENT_RUNNER_JOB_TYPES", |text| job_types(text, machine))
-                .unwrap_or_else(|| default_job_types(machine)),
+                .given("AGENT_RUNNER_JOB_TYPES", |text| job_types_file(text, machine))
+                .unwrap_or_else(|| {
+                    job_types::at(table::default_of("AGENT_RUNNER_JOB_TYPES"), machine.is_file)
+                }),
             durability: r.value("AGENT_RUNNER_DURABILITY", |text| {
                 text.parse().map_err(|_| "process or power".to_owned())
             }),
@@ -187,6 +159,14 @@ impl Settings {
                 r.value("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
             ],
         };
+        if r.errors.is_empty() {
+            for (name, message) in
+                places::contradictions(&settings.records, &settings.tasks, &settings.artifacts)
+            {
+                let value = (r.get)(name).unwrap_or_else(|| table::default_of(name).to_owned());
+                r.errors.push(BadSetting { name, value, message });
+            }
+        }
         if r.errors.is_empty() { Ok(settings) } else { Err(BadSettings { errors: r.errors }) }
     }
 }
@@ -212,61 +192,6 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 }
 
-/// `scheme://user:password@host` without what stands between the scheme and the host.
-fn without_password(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(start), Some(end)) if end > start => format!("{}://…{}", &text[..start], &text[end..]),
-        _ => text.to_owned(),
-    }
-}
-
-/// A path behind `scheme:`. Two slashes would be read as a relative path by some programs and as an
-/// absolute one by others, so they are refused; three mean an absolute path everywhere.
-fn path_behind(text: &str, scheme: &str, example: &str) -> Option<Result<PathBuf, String>> {
-    let path = text.strip_prefix(scheme)?;
-    let unclear = path.starts_with("//") && !path.starts_with("///");
-    Some(if path.is_empty() || path.ends_with(":memory:") || unclear {
-        Err(format!("a path must follow {scheme:?}, as in {example}"))
-    } else {
-        Ok(PathBuf::from(path))
-    })
-}
-
-/// A backend that the design knows and this build does not have.
-fn not_built(text: &str, others: &[(&str, &str)], here: &str) -> String {
-    match others.iter().find(|(start, _)| text.starts_with(start)) {
-        Some((_, backend)) => format!("this binary was built without {backend}; it has {here}"),
-        None => format!("this binary knows {here}"),
-    }
-}
-
-fn records(text: &str) -> Result<RecordsAt, String> {
-    let others = [("redis://", "redis"), ("rediss://", "redis"), ("dynamodb:", "aws")];
-    path_behind(text, "sqlite:", "sqlite:data/agent-runner.db")
-        .unwrap_or_else(|| Err(not_built(text, &others, "sqlite:<path>")))
-        .map(RecordsAt::Sqlite)
-}
-
-fn artifacts(text: &str) -> Result<ArtifactsAt, String> {
-    path_behind(text, "file:", "file:data/artifacts")
-        .unwrap_or_else(|| Err(not_built(text, &[("s3://", "aws")], "file:<folder>")))
-        .map(ArtifactsAt::Dir)
-}
-
-fn tasks(text: &str) -> Result<TasksBy, String> {
-    match text {
-        "process" => Ok(TasksBy::Process),
-        _ => Err(not_built(text, &[("pool", "the worker pool"), ("ecs:", "aws")], "process")),
-    }
-}
-
-fn hints(text: &str) -> Result<HintsFrom, String> {
-    match text {
-        "auto" => Ok(HintsFrom::Auto),
-        _ => Err(not_built(text, &[("sqs:", "aws")], "auto")),
-    }
-}
-
 /// The address of a listener.
 ///
 /// # Errors
@@ -285,19 +210,14 @@ fn concurrency(text: &str) -> Result<NonZeroU32, String> {
         .ok_or_else(|| format!("a whole number from 1 to {MOST_TASKS}"))
 }
 
-fn job_types(text: &str, machine: Machine) -> Result<JobTypesAt, String> {
-    let path = PathBuf::from(text);
-    if (machine.is_file)(&path) {
-        Ok(JobTypesAt::File(path))
-    } else {
-        Err("there is no such file; write one, or leave the variable unset to have the built-in echo only"
-            .into())
+fn job_types_file(text: &str, machine: Machine) -> Result<JobTypesAt, String> {
+    match job_types::at(text, machine.is_file) {
+        JobTypesAt::BuiltIn => Err(
+            "there is no such file; write one, or leave the variable unset to have the built-in echo only"
+                .into(),
+        ),
+        file @ JobTypesAt::File(_) => Ok(file),
     }
-}
-
-fn default_job_types(machine: Machine) -> JobTypesAt {
-    let path = PathBuf::from(table::default_of("AGENT_RUNNER_JOB_TYPES"));
-    if (machine.is_file)(&path) { JobTypesAt::File(path) } else { JobTypesAt::BuiltIn }
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -339,7 +259,12 @@ const LONGEST_RESYNC_SECONDS: u64 = 3600;
 mod tests {
     use super::*;
 
-    const MACHINE: Machine = Machine { cores: 3, is_file: |path| path.ends_with("there.toml") };
+    const MACHINE: Machine = Machine {
+        cores: 3,
+        is_file: |path| path.ends_with("there.toml"),
+        built: Built { redis: false, aws: false },
+    };
+    const FULL: Machine = Machine { built: Built { redis: true, aws: true }, ..MACHINE };
 
     fn read(values: &[(&str, &str)]) -> Result<Settings, BadSettings> {
         let get = |name: &str| values.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
@@ -383,13 +308,54 @@ mod tests {
         assert!(text.contains("AGENT_RUNNER_MAX_CONCURRENT_TASKS=0: a whole number from 1 to 10000"));
     }
 
+    fn read_by(machine: Machine, values: &[(&str, &str)]) -> Result<Settings, String> {
+        let get = |name: &str| values.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        Settings::read(get, machine).map_err(|e| e.to_string())
+    }
+
     #[test]
     fn a_backend_of_another_build_is_refused_by_name_and_without_its_password() {
-        let e = read(&[("AGENT_RUNNER_RECORDS", "redis://me:secret@host/0")]).unwrap_err().to_string();
-        let message = "this binary was built without redis; it has sqlite:<path>";
-        assert_eq!(e, format!("AGENT_RUNNER_RECORDS=redis://…@host/0: {message}"));
-        let e = read(&[("AGENT_RUNNER_ARTIFACTS", "s3://b")]).unwrap_err().to_string();
-        assert!(e.contains("built without aws; it has file:<folder>"), "{e}");
+        for (name, value, shown, message) in [
+            ("RECORDS", "redis://me:s@host/0", "redis://…@host/0", "without redis; it has sqlite:<path> ("),
+            ("RECORDS", "dynamodb:x", "dynamodb:x", "without aws; it has sqlite:<path> ("),
+            ("ARTIFACTS", "s3://bbb", "s3://bbb", "without aws; it has file:<folder> ("),
+            ("TASKS", "pool", "pool", "without redis; it has process ("),
+            ("TASKS", "ecs:c", "ecs:c", "without aws; it has process ("),
+            ("HINTS", "sqs:https://q", "sqs:https://q", "without aws; it has auto ("),
+        ] {
+            let name = format!("AGENT_RUNNER_{name}");
+            let e = read_by(MACHINE, &[(&name, value)]).unwrap_err();
+            assert!(e.starts_with(&format!("{name}={shown}: this binary was built {message}")), "{e}");
+        }
+    }
+
+    #[test]
+    fn every_backend_is_known_where_it_was_built_and_must_fit_the_others() {
+        let team = [("AGENT_RUNNER_RECORDS", "redis://h:1/0"), ("AGENT_RUNNER_TASKS", "pool")];
+        let s = read_by(FULL, &team).unwrap();
+        assert_eq!((s.records, s.tasks), (RecordsAt::Redis("redis://h:1/0".into()), TasksBy::Pool));
+        let aws = [
+            ("AGENT_RUNNER_RECORDS", "dynamodb:agent-runner"),
+            ("AGENT_RUNNER_TASKS", "ecs:agent-runner"),
+            ("AGENT_RUNNER_ARTIFACTS", "s3://a-bucket/"),
+            ("AGENT_RUNNER_HINTS", "sqs:https://sqs.us-east-1.amazonaws.com/1/q"),
+        ];
+        let s = read_by(FULL, &aws).unwrap();
+        assert_eq!(s.artifacts, ArtifactsAt::S3("a-bucket".into()));
+        assert_eq!(s.records.to_string(), "dynamodb:agent-runner");
+        let e = read_by(FULL, &[("AGENT_RUNNER_TASKS", "ecs:c")]).unwrap_err();
+        assert_eq!(e.lines().count(), 2, "{e}");
+        assert!(
+            e.contains("AGENT_RUNNER_TASKS=ecs:c: a task on ECS cannot reach the records in sqlite:"),
+            "{e}"
+        );
+        let e = read_by(FULL, &[("AGENT_RUNNER_TASKS", "pool")]).unwrap_err();
+        assert!(e.contains("a pool takes its work from Redis"), "{e}");
+        for (name, value) in
+            [("RECORDS", "dynamodb:"), ("TASKS", "ecs:"), ("ARTIFACTS", "s3://A_B"), ("HINTS", "sqs:q")]
+        {
+            assert!(read_by(FULL, &[(&format!("AGENT_RUNNER_{name}"), value)]).is_err(), "{name}={value}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Where a value comes from: flags over environment over `.env` over defaults.
 
 use super::dot_env::{self, DotEnvError};
+use super::places::without_password;
 use super::table::{SET_BY_THE_WORKER, TABLE};
-use super::{JobTypesAt, Settings, without_password};
+use super::{JobTypesAt, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -171,7 +172,7 @@ fn default_value(name: &str, default: &str, settings: &Settings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Machine;
+    use super::super::{Built, Machine};
     use super::*;
 
     fn layer(values: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -195,7 +196,8 @@ mod tests {
     #[test]
     fn what_is_in_force_is_listed_with_its_source_and_without_passwords() {
         let layers = Layers::new(layer(&[]), layer(&[("AGENT_RUNNER_URL", "http://a:b@h:1")]), layer(&[]));
-        let machine = Machine { cores: 4, is_file: |_| false };
+        let built = Built { redis: false, aws: false };
+        let machine = Machine { cores: 4, is_file: |_| false, built };
         let settings = Settings::read(|name| layers.get(name), machine).unwrap();
         let all = layers.effective(&settings);
         assert_eq!(all.len(), TABLE.len());

@@ -32,26 +32,26 @@ pub const TABLE: &[Setting] = &[
     setting(
         "AGENT_RUNNER_RECORDS",
         "sqlite:data/agent-runner.db",
-        "sqlite:<path>",
-        "Where job and attempt records are.",
+        "sqlite:<path>, redis://<host>:<port>/<db>, dynamodb:<table prefix>",
+        "Where job and attempt records are. `agent-runner` itself has sqlite only.",
     ),
     setting(
         "AGENT_RUNNER_TASKS",
         "process",
-        "process",
-        "What executes attempts: child processes of this machine.",
+        "process, pool, ecs:<cluster>",
+        "What executes attempts: child processes of this machine, a pool of workers (with Redis), or Fargate tasks.",
     ),
     setting(
         "AGENT_RUNNER_ARTIFACTS",
         "file:data/artifacts",
-        "file:<folder>",
+        "file:<folder>, s3://<bucket>",
         "Where results, logs and files are.",
     ),
     setting(
         "AGENT_RUNNER_HINTS",
         "auto",
-        "auto",
-        "Where wake-ups come from; auto is the change feed of the record store.",
+        "auto, sqs:<queue url>",
+        "Where wake-ups come from; auto is the change feed of the record store, which DynamoDB does not have.",
     ),
     setting("AGENT_RUNNER_LISTEN", "127.0.0.1:8000", "<ip>:<port>", "Where the API listens."),
     setting(

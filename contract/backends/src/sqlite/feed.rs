@@ -5,7 +5,7 @@
 //! transaction, by the writer) and when the watch thread notices a commit of another process. Both readers
 //! share one position, so each change is announced once.
 
-use crate::hints::{ChannelHints, Hint, HintSender};
+use crate::hints::{ChannelHints, Hint, HintSender, Interest};
 use contract::JobId;
 use rusqlite::Connection;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,16 +15,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const KEPT: i64 = 20_000;
 /// Revisions pruned at once: some 100 µs of work.
 const PRUNED_AT_ONCE: i64 = 1_000;
-
-/// What a subscriber wants to hear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interest {
-    /// A job was created, its `desired` was written, a gate moved, or anything of the job was edited by hand
-    /// or deleted; by any process. Not heartbeats, and not the reconciler's own `control`.
-    Reconcile,
-    /// The `status` of a job was written, or the job was deleted, by this process.
-    Status,
-}
 
 /// What was read from the feed.
 #[derive(Debug)]

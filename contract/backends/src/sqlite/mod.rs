@@ -19,6 +19,6 @@ mod wake;
 mod watch;
 mod writer;
 
-pub use feed::Interest;
+pub use crate::hints::Interest;
 pub use lease::SqliteLease;
 pub use records::{Access, SqliteOptions, SqliteRecords};

@@ -1,14 +1,14 @@
 //! [`SqliteRecords`]: the port on top of the reads, the writes and the threads.
 
 use super::connect::{Purpose, failed, open, patiently};
-use super::feed::{Feed, Interest};
+use super::feed::Feed;
 use super::ops::{self, ClaimText, ControlText, ReportText};
 use super::wake::{Stopper, Wake};
 use super::watch::Watch;
 use super::writer::{Effects, Writer, alone};
 use super::{read, schema};
 use crate::durability::Durability;
-use crate::hints::ChannelHints;
+use crate::hints::{ChangeFeed, ChannelHints, Hints, HintsError, Interest};
 use crate::records::{
     CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
     StartAnswer, WriteAnswer,
@@ -223,6 +223,13 @@ impl Threads {
                 idle: Mutex::default(),
             }),
         })
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for SqliteRecords {
+    async fn subscribe(&self, interest: Interest) -> Result<Option<Box<dyn Hints>>, HintsError> {
+        Ok(Some(Box::new(Self::subscribe(self, interest))))
     }
 }
 
