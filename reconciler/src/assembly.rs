@@ -7,6 +7,10 @@ use crate::tasks::process::{ProcessError, ProcessOptions, ProcessTasks};
 use crate::{BoxedHints, Parts};
 use async_trait::async_trait;
 use backends::records::ReconcilerRecords;
+#[cfg(feature = "process")]
+use backends::records::WorkerRecords;
+#[cfg(feature = "process")]
+use backends::settings::RecordsAt;
 use backends::settings::{JobTypesAt, JobTypesError, Layers, Settings, TasksBy};
 use backends::stores::{Stores, StoresError};
 use backends::{ChannelHints, Hint, HintSender, Hints, HintsError, SystemClock, SystemRandom};
@@ -156,7 +160,12 @@ fn process_options(
         None => std::env::current_dir()?,
     };
     let WorkerProgram { program, args } = worker;
-    Ok(ProcessOptions { folder: places.tasks.clone(), program, args, env, cwd, hints })
+    // Only a worker with SQLite has a store to open that costs more than a socket.
+    let reports = match stores.records_at {
+        RecordsAt::Sqlite(_) => Some(WorkerRecords::new(stores.records.clone())),
+        RecordsAt::Redis(_) | RecordsAt::Dynamo(_) => None,
+    };
+    Ok(ProcessOptions { folder: places.tasks.clone(), program, args, env, cwd, hints, reports })
 }
 
 fn host_name() -> String {

@@ -21,6 +21,7 @@
 //! | `AGENT_RUNNER_TASK_FOLDER` | absolute path of an existing folder that belongs to this task |
 //! | `AGENT_RUNNER_RECORDS` | `sqlite:<path>` |
 //! | `AGENT_RUNNER_ARTIFACTS` | `file:<folder>` |
+//! | `AGENT_RUNNER_REPORTS` | `stdout`: stdout is a socket, by which the orchestrator takes reports |
 //! | `AGENT_RUNNER_DURABILITY` | `process` (default) or `power` |
 //! | `AGENT_RUNNER_HEARTBEAT_SECONDS` | between two signs of life, 1 to 3600, default 10 |
 //! | `AGENT_RUNNER_REPORT_PATIENCE_SECONDS` | how long to try to report an outcome, default 600 |

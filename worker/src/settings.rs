@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) report_patience: Duration,
     pub(crate) artifacts_patience: Duration,
     pub(crate) guard: Duration,
+    /// Our stdout is a socket, and whoever launched us carries reports to the store.
+    pub(crate) reports_to_stdout: bool,
 }
 
 impl Settings {
@@ -59,6 +61,10 @@ impl Settings {
         let artifacts_patience =
             read.seconds("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", 0, ARTIFACTS_PATIENCE_SECONDS);
         let guard = read.seconds("AGENT_RUNNER_GUARD_SECONDS", 0, GUARD_SECONDS);
+        let reports = read.maybe("AGENT_RUNNER_REPORTS", |text| match text {
+            "stdout" => Ok(()),
+            _ => Err("only stdout is allowed"),
+        });
         match (job_id, token, task, task_folder, records, artifacts) {
             (Some(job_id), Some(token), Some(task), Some(task_folder), Some(records), Some(artifacts))
                 if read.mistakes.is_empty() =>
@@ -75,6 +81,7 @@ impl Settings {
                     report_patience,
                     artifacts_patience,
                     guard,
+                    reports_to_stdout: reports.is_some(),
                 })
             }
             _ => Err(read.mistakes),

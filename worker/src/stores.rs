@@ -4,6 +4,10 @@ use crate::settings::Settings;
 use backends::records::WorkerRecords;
 use backends::settings::{ArtifactsAt, RecordsAt};
 use backends::{Artifacts, ArtifactsError, DirArtifacts, RecordsError};
+#[cfg(feature = "sqlite")]
+use backends::{RecordsBackend, relay::RelayRecords};
+#[cfg(feature = "sqlite")]
+use std::{os::unix::net::UnixStream, sync::Arc};
 
 /// Opens the records with the rights of a worker.
 pub(crate) fn records(settings: &Settings) -> Result<WorkerRecords, RecordsError> {
@@ -12,11 +16,25 @@ pub(crate) fn records(settings: &Settings) -> Result<WorkerRecords, RecordsError
         RecordsAt::Sqlite(path) => {
             use backends::sqlite::{Access, SqliteOptions, SqliteRecords};
             let options = SqliteOptions { durability: settings.durability, access: Access::Worker };
-            Ok(WorkerRecords::new(SqliteRecords::open(path, options)?))
+            let path = path.clone();
+            let open = move || SqliteRecords::open(&path, options).map(|r| r as Arc<dyn RecordsBackend>);
+            let Some(socket) = report_socket(settings) else { return Ok(WorkerRecords::new(open()?)) };
+            let (job_id, token) = (settings.job_id.clone(), settings.token.clone());
+            Ok(WorkerRecords::new(Arc::new(RelayRecords::new(socket, job_id, token, open))))
         }
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(RecordsError::Unusable(format!("{other}: this worker was built without it"))),
     }
+}
+
+/// The socket to the orchestrator, if the launch gave us one instead of a stdout.
+#[cfg(feature = "sqlite")]
+fn report_socket(settings: &Settings) -> Option<UnixStream> {
+    use std::os::fd::AsFd;
+    if !settings.reports_to_stdout {
+        return None;
+    }
+    std::io::stdout().as_fd().try_clone_to_owned().ok().map(UnixStream::from)
 }
 
 /// Opens the artifacts.

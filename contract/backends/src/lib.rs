@@ -20,6 +20,7 @@ pub mod lease;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod records;
+pub mod relay;
 pub mod settings;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -14,13 +14,15 @@
 //! | exit code and signal | memory of the parent | unknown, as after every restart |
 //!
 //! Workers are spawned without shell, hook or process group; they make their own session, so that Ctrl-C
-//! in the orchestrator's terminal does not reach them and they outlive it. Their stdout goes nowhere and
-//! their stderr into `worker.log` beside the folders.
+//! in the orchestrator's terminal does not reach them and they outlive it. Their stdout goes nowhere, or is
+//! the socket of their reports ([`backends::relay`]), and their stderr goes into `worker.log` beside the
+//! folders.
 
 mod folder;
 mod holders;
 mod launch;
 mod recorded;
+mod relay;
 mod spawn;
 mod stop;
 mod table;
@@ -29,6 +31,7 @@ mod watch;
 use super::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use async_trait::async_trait;
 use backends::HintSender;
+use backends::records::WorkerRecords;
 use contract::{Desired, Evidence, JobId, LaunchRequest, LaunchToken, Supports, TaskId, Timestamp};
 use folder::{Probe, Root};
 use recorded::Recorded;
@@ -71,6 +74,8 @@ pub struct ProcessOptions {
     pub cwd: PathBuf,
     /// Gets a hint when a task ends.
     pub hints: HintSender,
+    /// Where workers' reports are carried to, which then need not open the store; `None`: they do.
+    pub reports: Option<WorkerRecords>,
 }
 
 /// Why tasks cannot be run as processes.
@@ -102,6 +107,7 @@ struct Inner {
     boot_id: String,
     spawner: Spawner,
     hints: HintSender,
+    reports: Option<WorkerRecords>,
     runtime: tokio::runtime::Handle,
     table: Mutex<Table>,
 }
@@ -129,14 +135,14 @@ impl ProcessTasks {
     /// # Errors
     /// [`ProcessError`].
     pub fn new(options: ProcessOptions) -> Result<Self, ProcessError> {
-        let ProcessOptions { folder, program, args, env, cwd, hints } = options;
+        let ProcessOptions { folder, program, args, env, cwd, hints, reports } = options;
         let runtime = tokio::runtime::Handle::try_current()?;
         if let Some(path) = [&folder, &program].into_iter().find(|path| path.is_relative()) {
             return Err(ProcessError::Relative(path.clone()));
         }
         let opened = Root::open(&folder).and_then(|root| {
             root.sweep()?;
-            let spawner = Spawner::new(&root, program, args, env, cwd)?;
+            let spawner = Spawner::new(&root, program, args, env, cwd, reports.is_some())?;
             let tokens = root.tokens()?;
             Ok((root, spawner, tokens))
         });
@@ -146,6 +152,7 @@ impl ProcessTasks {
             boot_id: recorded::boot_id(),
             spawner,
             hints,
+            reports,
             runtime,
             table: Mutex::default(),
         });

@@ -72,6 +72,7 @@ impl Machine {
             env: vec![("SCRATCH".into(), OsString::from(scratch.path()))],
             cwd: scratch.path().to_owned(),
             hints: ChannelHints::new().0,
+            reports: None,
         }
     }
 

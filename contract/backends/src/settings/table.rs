@@ -142,6 +142,7 @@ pub const SET_BY_THE_WORKER: &[&str] = &[
     "AGENT_RUNNER_LAUNCH_TOKEN",
     "AGENT_RUNNER_TASK_ID",
     "AGENT_RUNNER_TASK_FOLDER",
+    "AGENT_RUNNER_REPORTS",
 ];
 
 pub(super) fn default_of(name: &str) -> &'static str {

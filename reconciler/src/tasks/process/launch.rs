@@ -3,12 +3,13 @@
 use super::folder::Creation;
 use super::holders::spawning;
 use super::table::{Entry, Worker};
-use super::{Inner, spawn, task_id};
+use super::{Inner, relay, spawn, task_id};
 use crate::tasks::{Launch, LaunchAnswer};
 use contract::desired::Resources;
 use contract::{Desired, JsonText, LaunchRequest, Refusal, RefusalKind, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map;
+use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -65,8 +66,12 @@ impl Inner {
             }
         }
         match self.start(launch, &task) {
-            Ok(child) => {
+            Ok((child, socket)) => {
                 let pid = child.id();
+                if let (Some(socket), Some(records)) = (socket, &self.reports) {
+                    let (job_id, token) = (launch.job_id.clone(), token.clone());
+                    self.runtime.spawn(relay::serve(socket, records.clone(), job_id, token));
+                }
                 self.table().entry(token.clone()).and_modify(|entry| entry.worker = Worker::Child(child));
                 self.attend(token.clone(), pid);
                 LaunchAnswer::Launched(task)
@@ -79,7 +84,7 @@ impl Inner {
     }
 
     /// Makes the folder and spawns the worker. An error is the answer to a launch that made no process.
-    fn start(&self, launch: &Launch, task: &TaskId) -> Result<Child, LaunchAnswer> {
+    fn start(&self, launch: &Launch, task: &TaskId) -> Result<(Child, Option<UnixStream>), LaunchAnswer> {
         let token = &launch.token;
         // Identifiers, times and boot ids need no escapes.
         let line = format!(

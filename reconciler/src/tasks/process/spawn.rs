@@ -6,6 +6,8 @@ use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +21,8 @@ pub(super) struct Spawner {
     cwd: PathBuf,
     null: File,
     log: File,
+    /// Whether a worker gets a socket for its reports.
+    relay: bool,
     /// Commands that are ready but for the four variables of a launch and the lock: an environment is
     /// copied once per command and not once per launch.
     ready: Mutex<Vec<Command>>,
@@ -31,13 +35,15 @@ impl Spawner {
         args: Vec<OsString>,
         env: Vec<(OsString, OsString)>,
         cwd: PathBuf,
+        relay: bool,
     ) -> io::Result<Self> {
         let null = File::options().write(true).open("/dev/null")?;
         let log = root.worker_log()?;
-        Ok(Self { program, args, env, cwd, null, log, ready: Mutex::default() })
+        Ok(Self { program, args, env, cwd, null, log, relay, ready: Mutex::default() })
     }
 
-    /// Starts a worker whose stdin is `lock`. An error means that no process exists.
+    /// Starts a worker whose stdin is `lock`, and answers with our end of the socket of its reports, if it has
+    /// one. An error means that no process exists.
     pub(super) fn spawn(
         &self,
         lock: File,
@@ -45,7 +51,8 @@ impl Spawner {
         token: &LaunchToken,
         task: &TaskId,
         root: &Root,
-    ) -> io::Result<Child> {
+    ) -> io::Result<(Child, Option<UnixStream>)> {
+        let sockets = if self.relay { Some(UnixStream::pair()?) } else { None };
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut command = match ready {
             Some(command) => command,
@@ -57,11 +64,19 @@ impl Spawner {
             .env("AGENT_RUNNER_TASK_ID", task.as_str())
             .env("AGENT_RUNNER_TASK_FOLDER", root.folder(token))
             .stdin(lock);
+        let ours = sockets.map(|(ours, theirs)| {
+            command.stdout(OwnedFd::from(theirs));
+            ours
+        });
         let spawned = command.spawn();
-        // Closes our copy of the lock: from here on only the worker and its descendants hold it.
+        // Closes our copy of the lock: from here on only the worker and its descendants hold it. The same for
+        // the worker's end of the socket, or nobody would learn that it was closed.
         command.stdin(Stdio::null());
+        if ours.is_some() {
+            command.stdout(Stdio::null());
+        }
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        spawned
+        spawned.map(|child| (child, ours))
     }
 
     /// No group, user or hook of its own: any of these would cost the fast path of `Command`. The worker
@@ -76,6 +91,11 @@ impl Spawner {
             .current_dir(&self.cwd)
             .stdout(self.null.try_clone()?)
             .stderr(self.log.try_clone()?);
+        if self.relay {
+            command.env("AGENT_RUNNER_REPORTS", "stdout");
+        } else {
+            command.env_remove("AGENT_RUNNER_REPORTS");
+        }
         Ok(command)
     }
 
