@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod client;
 pub mod dice;
+pub mod ecs;
 pub mod executable;
 pub mod judge;
 pub mod ledger;
