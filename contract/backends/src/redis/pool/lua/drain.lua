@@ -1,0 +1,5 @@
+-- ARGV: worker. From here on nothing is handed to it.
+if redis.call('EXISTS', worker_of(ARGV[1])) == 0 then return 0 end
+redis.call('HSET', worker_of(ARGV[1]), 'draining', '1')
+tell('')
+return 1

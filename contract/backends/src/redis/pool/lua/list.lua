@@ -1,0 +1,2 @@
+-- Every token.
+return redis.call('SMEMBERS', TASKS)

@@ -1,0 +1,2 @@
+-- ARGV: worker, slot.
+return take(ARGV[1], ARGV[2])
