@@ -32,30 +32,37 @@ impl World {
         if let Some(mistake) = script.faults.iter().find_map(Fault::mistake) {
             return Err(mistake);
         }
+        let (immediate, waiting): (Vec<Fault>, Vec<Fault>) =
+            script.faults.into_iter().partition(Fault::is_immediate);
+        if let Some(mistake) = immediate.iter().find_map(|fault| self.misses(fault)) {
+            return Err(mistake);
+        }
         if script.clear {
             self.faults.clear();
         }
-        for fault in script.faults {
-            if fault.is_immediate() { self.strike(&fault)? } else { self.faults.add(fault) }
-        }
+        waiting.into_iter().for_each(|fault| self.faults.add(fault));
+        immediate.iter().for_each(|fault| self.strike(fault));
         Ok(json!({"waiting": self.faults.view()}))
     }
 
-    fn strike(&mut self, fault: &Fault) -> Result<(), String> {
+    /// Why an immediate fault cannot befall what it names.
+    fn misses(&self, fault: &Fault) -> Option<String> {
         if let (Kind::Forget, Some(token)) = (fault.fault, &fault.token) {
-            return if self.tokens.forget(token) { Ok(()) } else { Err(format!("no token {token}")) };
+            return (!self.tokens.knows(token)).then(|| format!("no token {token}"));
         }
-        let name = fault.task.as_deref().unwrap_or_default();
-        let id = name.rsplit('/').next().unwrap_or(name).to_owned();
-        match self.tasks.get(&id) {
-            None => Err(format!("no task {name}")),
+        match self.tasks.get(fault.task_id()) {
+            None => Some(format!("no task {}", fault.task_id())),
             Some(task) if fault.fault == Kind::Forget && !task.is_stopped() => {
-                Err(format!("{name} has not stopped"))
+                Some(format!("{} has not stopped", task.arn))
             }
-            Some(_) => {
-                self.befall(&id, fault);
-                Ok(())
-            }
+            Some(_) => None,
+        }
+    }
+
+    fn strike(&mut self, fault: &Fault) {
+        match (fault.fault, &fault.token) {
+            (Kind::Forget, Some(token)) => self.tokens.forget(token),
+            _ => self.befall(fault.task_id(), fault),
         }
     }
 

@@ -24,7 +24,8 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Millis {
-        self.base + millis(self.since.elapsed()) * u64::from(self.scale)
+        let elapsed = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX / 2);
+        self.base + elapsed.saturating_mul(self.scale.into()) / 1000
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {

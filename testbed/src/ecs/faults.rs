@@ -128,14 +128,19 @@ impl Fault {
     }
 
     fn matches(&self, action: &str, subject: &Subject<'_>) -> bool {
-        let task = self.task.as_deref().map(|arn| arn.rsplit('/').next().unwrap_or(arn));
         (self.action == "*" || self.action == action)
             && self.token.as_deref().is_none_or(|token| subject.token == Some(token))
             && self
                 .started_by
                 .as_deref()
                 .is_none_or(|by| subject.started_by.is_some_and(|it| it.starts_with(by)))
-            && task.is_none_or(|task| subject.task.is_some_and(|it| it.ends_with(task)))
+            && (self.task.is_none() || subject.task.is_some_and(|it| it.ends_with(self.task_id())))
+    }
+
+    /// The id of `task`.
+    pub(crate) fn task_id(&self) -> &str {
+        let name = self.task.as_deref().unwrap_or_default();
+        name.rsplit('/').next().unwrap_or(name)
     }
 
     /// It befalls a task or a token now, and no call.

@@ -115,7 +115,7 @@ impl World {
         let token = task.client_token.clone().unwrap_or_default();
         let container = match &self.options.execution {
             Execution::Simulated { lasts, .. } => {
-                let lasts = *lasts;
+                let lasts = self.phase(task, *lasts);
                 self.after(lasts, Timer::Ends { task: id.to_owned() });
                 Container::Simulated
             }

@@ -140,7 +140,6 @@ impl World {
         if !bucket.has(count, now) {
             return Err(Refused::throttled());
         }
-        bucket.take(count);
         let subject = Subject {
             token: plan.request.client_token.as_deref(),
             started_by: plan.request.started_by.as_deref(),
@@ -157,6 +156,8 @@ impl World {
         }
         let fits = self.fitting(plan, count);
         let failures = vec![failure(NO_VCPU); (count - fits) as usize];
+        let bucket = if spot { &mut self.buckets.spot_launches } else { &mut self.buckets.launches };
+        bucket.take(fits);
         let (mut tasks, mut wait) = (Vec::new(), Vec::new());
         for _ in 0..fits {
             let id = self.create(plan, &faults);

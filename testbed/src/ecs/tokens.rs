@@ -38,10 +38,12 @@ impl Tokens {
     }
 
     /// Forgets a token as if its time were over.
-    pub(crate) fn forget(&mut self, token: &str) -> bool {
-        let before = self.0.len();
+    pub(crate) fn forget(&mut self, token: &str) {
         self.0.retain(|(_, known), _| known != token);
-        self.0.len() < before
+    }
+
+    pub(crate) fn knows(&self, token: &str) -> bool {
+        self.0.keys().any(|(_, known)| known == token)
     }
 
     /// A task is about to be forgotten; its token may outlive it.
