@@ -20,6 +20,8 @@ pub mod lease;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod records;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod relay;
 pub mod settings;
 #[cfg(feature = "sqlite")]
@@ -36,6 +38,8 @@ pub use records::{
     CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
     Retry, Revision, StartAnswer, WriteAnswer,
 };
+#[cfg(feature = "redis")]
+pub use crate::redis::{RedisLease, RedisRecords};
 pub use settings::{Layers, Settings};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Access, SqliteLease, SqliteOptions, SqliteRecords};

@@ -1,0 +1,222 @@
+//! Hints: what the scripts publish, and what the server tells of keys that no script spoke of.
+//!
+//! One connection per subscription, followed by a task until the subscriber is gone. Within one round of the
+//! server's event loop the messages of the scripts come first and the names of the changed keys after them,
+//! so a changed key of which no message spoke was changed by hand. (By hand and by a script within one
+//! round, some 100 µs, looks like the script alone; the resync finds it.)
+
+use super::link::Link;
+use crate::hints::{ChannelHints, Hint, HintSender, HintsError, Interest};
+use contract::JobId;
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, RedisError, Value};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// When nothing was heard for this long, the server is asked whether it is still there.
+const QUIET: Duration = Duration::from_secs(5);
+/// Between two tries to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+const JOB: &str = "agent-runner:job:";
+const ATTEMPT: &str = "agent-runner:attempt:";
+
+/// An open subscription.
+struct Session {
+    connection: MultiplexedConnection,
+    pushes: UnboundedReceiver<PushInfo>,
+}
+
+/// Subscribes; changes are heard from the return on.
+pub(super) async fn subscribe(link: Arc<Link>, interest: Interest) -> Result<ChannelHints, HintsError> {
+    let session = open(&link, interest).await.map_err(|e| HintsError::Unavailable(e.to_string()))?;
+    let (sender, hints) = ChannelHints::new();
+    tokio::spawn(follow(link, interest, session, sender));
+    Ok(hints)
+}
+
+async fn open(link: &Link, interest: Interest) -> Result<Session, RedisError> {
+    let (to, pushes) = unbounded_channel();
+    let mut connection = link.connect(move |push| to.send(push).map_err(|_| ())).await?;
+    let channel = |name: &str| format!("agent-runner:{name}@{}", link.db());
+    // The messages first: a key must not be named before the message that speaks of it can come.
+    connection.subscribe(channel("status")).await?;
+    if interest == Interest::Reconcile {
+        connection.subscribe(channel("hints")).await?;
+        let mut track = redis::cmd("CLIENT");
+        track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(JOB).arg("PREFIX").arg(ATTEMPT);
+        match track.query_async::<()>(&mut connection).await {
+            Err(e) if !e.is_io_error() => {
+                tracing::warn!(error = %e, "the server does not tell of edits by hand; the resync finds them");
+            }
+            done => done?,
+        }
+    }
+    Ok(Session { connection, pushes })
+}
+
+/// Follows one session after the other, until the subscriber is gone.
+async fn follow(link: Arc<Link>, interest: Interest, mut session: Session, sender: HintSender) {
+    loop {
+        listen(&mut session, interest, &sender).await;
+        if sender.is_closed() {
+            return;
+        }
+        tracing::warn!("the feed of changes broke off");
+        let mut pause = FIRST_PAUSE;
+        session = loop {
+            match open(&link, interest).await {
+                Ok(session) => break session,
+                Err(e) => tracing::debug!(error = %e, "the feed of changes cannot be opened"),
+            }
+            tokio::time::sleep(pause).await;
+            if sender.is_closed() {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        tracing::info!("the feed of changes is open again");
+        sender.send(Hint::Resync);
+    }
+}
+
+/// Passes hints on until the session breaks or the subscriber is gone.
+async fn listen(session: &mut Session, interest: Interest, sender: &HintSender) {
+    let mut ear = Ear { interest, spoken: HashSet::new() };
+    while !sender.is_closed() {
+        match tokio::time::timeout(QUIET, session.pushes.recv()).await {
+            Ok(Some(push)) if push.kind != PushKind::Disconnection => {
+                ear.hear(&push, |hint| sender.send(hint));
+            }
+            Ok(_) => return,
+            Err(_) => {
+                if redis::cmd("PING").query_async::<()>(&mut session.connection).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Makes hints of pushes.
+struct Ear {
+    interest: Interest,
+    /// Keys of which a message spoke and that the server has not named yet.
+    spoken: HashSet<String>,
+}
+
+impl Ear {
+    fn hear(&mut self, push: &PushInfo, mut hint: impl FnMut(Hint)) {
+        match push.kind {
+            PushKind::Message => {
+                if let Some(Value::BulkString(message)) = push.data.get(1) {
+                    self.message(&String::from_utf8_lossy(message), hint);
+                }
+            }
+            PushKind::Invalidate => match push.data.first() {
+                Some(Value::Array(keys)) => {
+                    for key in keys {
+                        if let Value::BulkString(key) = key {
+                            self.changed(&String::from_utf8_lossy(key), &mut hint);
+                        }
+                    }
+                }
+                // Everything was deleted.
+                _ => hint(Hint::Resync),
+            },
+            _ => {}
+        }
+    }
+
+    /// `<kind> <job id> <tokens…>`. d: `desired` was written; c: `control`, and with a token an attempt; x:
+    /// the job was deleted with its attempts; g: the gate of the attempt moved; r: something else of the
+    /// attempt was written.
+    fn message(&mut self, message: &str, mut hint: impl FnMut(Hint)) {
+        let mut words = message.split(' ');
+        let (Some(kind), Some(id)) = (words.next(), words.next()) else { return };
+        let wanted = match self.interest {
+            Interest::Reconcile => matches!(kind, "d" | "g" | "x"),
+            Interest::Status => matches!(kind, "c" | "x"),
+        };
+        if self.interest == Interest::Reconcile {
+            if matches!(kind, "d" | "c" | "x") {
+                self.spoken.insert(format!("{JOB}{id}"));
+            }
+            let tokens = words.filter(|token| !token.is_empty());
+            self.spoken.extend(tokens.map(|token| format!("{ATTEMPT}{id}:{token}")));
+        }
+        if wanted && let Ok(job_id) = JobId::new(id) {
+            hint(Hint::Job(job_id));
+        }
+    }
+
+    fn changed(&mut self, key: &str, mut hint: impl FnMut(Hint)) {
+        if self.spoken.remove(key) {
+            return;
+        }
+        let id = key
+            .strip_prefix(JOB)
+            .or_else(|| key.strip_prefix(ATTEMPT).and_then(|rest| rest.split(':').next()))
+            .and_then(|id| JobId::new(id).ok());
+        if let Some(job_id) = id {
+            hint(Hint::Job(job_id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(ear: &mut Ear, message: &str) -> Vec<Hint> {
+        let mut hints = Vec::new();
+        ear.message(message, |hint| hints.push(hint));
+        hints
+    }
+
+    fn named(ear: &mut Ear, keys: &[&str]) -> Vec<Hint> {
+        let keys = keys.iter().map(|key| Value::BulkString(key.as_bytes().to_vec())).collect();
+        let push = PushInfo { kind: PushKind::Invalidate, data: vec![Value::Array(keys)] };
+        let mut hints = Vec::new();
+        ear.hear(&push, |hint| hints.push(hint));
+        hints
+    }
+
+    #[test]
+    fn a_changed_key_of_which_no_script_spoke_was_changed_by_hand() {
+        let mut ear = Ear { interest: Interest::Reconcile, spoken: HashSet::new() };
+        let hint = vec![Hint::Job(JobId::new("a").unwrap())];
+        assert_eq!(said(&mut ear, "d a"), hint);
+        assert_eq!(named(&mut ear, &["agent-runner:job:a"]), []);
+        assert_eq!(named(&mut ear, &["agent-runner:job:a"]), hint);
+        assert_eq!(said(&mut ear, "r a t"), []);
+        assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t"]), []);
+        assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t"]), hint);
+        assert_eq!(said(&mut ear, "c a t"), []);
+        assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t", "agent-runner:job:a"]), []);
+        assert_eq!(said(&mut ear, "x a t u"), hint);
+        let gone = ["agent-runner:attempt:a:t", "agent-runner:attempt:a:u", "agent-runner:job:a"];
+        assert_eq!(named(&mut ear, &gone), []);
+        assert!(ear.spoken.is_empty());
+    }
+
+    #[test]
+    fn a_subscriber_to_statuses_hears_of_control_and_deletions_only() {
+        let mut ear = Ear { interest: Interest::Status, spoken: HashSet::new() };
+        let heard: Vec<usize> =
+            ["d a", "g a t", "r a t", "c a", "x a "].iter().map(|m| said(&mut ear, m).len()).collect();
+        assert_eq!(heard, [0, 0, 0, 1, 1]);
+        assert!(ear.spoken.is_empty());
+    }
+
+    #[test]
+    fn a_flushed_database_is_a_reason_to_compare_everything() {
+        let mut ear = Ear { interest: Interest::Reconcile, spoken: HashSet::new() };
+        let mut hints = Vec::new();
+        ear.hear(&PushInfo { kind: PushKind::Invalidate, data: vec![Value::Nil] }, |h| hints.push(h));
+        assert_eq!(hints, [Hint::Resync]);
+    }
+}

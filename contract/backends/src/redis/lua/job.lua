@@ -1,0 +1,1 @@
+return read_job(ARGV[1])
