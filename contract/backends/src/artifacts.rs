@@ -111,4 +111,15 @@ pub trait Artifacts: Send + Sync + 'static {
     /// # Errors
     /// [`ArtifactsError`]; call again then.
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError>;
+
+    /// A URL by which whoever has it can download `key` for a short time, as `content_type`, without passing
+    /// through this process. `None`: the store has no such thing, and the content is read with
+    /// [`get`](Self::get). Whether `key` exists is not looked at.
+    ///
+    /// # Errors
+    /// [`ArtifactsError`].
+    async fn download_url(&self, key: &str, content_type: &str) -> Result<Option<String>, ArtifactsError> {
+        let _ = (key, content_type);
+        Ok(None)
+    }
 }

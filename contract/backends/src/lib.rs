@@ -23,6 +23,8 @@ pub mod records;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod relay;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod settings;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

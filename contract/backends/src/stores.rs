@@ -125,6 +125,8 @@ async fn open_artifacts(settings: &Settings, at: &ArtifactsAt) -> Result<Arc<dyn
         ArtifactsAt::Dir(path) => {
             Ok(Arc::new(DirArtifacts::open(path, settings.durability).map_err(failed)?))
         }
+        #[cfg(feature = "s3")]
+        ArtifactsAt::S3(bucket) => Ok(Arc::new(crate::s3::S3Artifacts::open(bucket).await)),
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(StoresError::NotBuilt(other.to_string())),
     }

@@ -9,17 +9,17 @@ use std::os::fd::OwnedFd;
 const CHUNK: usize = 64 * 1024;
 
 /// Size and checksum of `bytes`.
-pub(super) fn of_bytes(bytes: &[u8]) -> Stored {
+pub(crate) fn of_bytes(bytes: &[u8]) -> Stored {
     Stored { size: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
 }
 
 /// Size and checksum of the rest of `file`.
-pub(super) fn of(file: &OwnedFd) -> Result<Stored, Errno> {
+pub(crate) fn of(file: &OwnedFd) -> Result<Stored, Errno> {
     each_chunk(file, |_| Ok(()))
 }
 
 /// Calls `take` with each piece of the rest of `file`; size and checksum of all of it.
-pub(super) fn each_chunk(
+pub(crate) fn each_chunk(
     file: &OwnedFd,
     mut take: impl FnMut(&[u8]) -> Result<(), Errno>,
 ) -> Result<Stored, Errno> {
@@ -37,7 +37,7 @@ pub(super) fn each_chunk(
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
 }

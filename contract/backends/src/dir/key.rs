@@ -11,7 +11,7 @@ pub(super) const DRAFT: &str = ".draft-";
 
 /// Checks that `key` is relative and stays below the root whatever it is joined to: no empty part, no `.`
 /// or `..`, no backslash, no control character, no name of an unfinished file.
-pub(super) fn check(key: &str) -> Result<(), ArtifactsError> {
+pub(crate) fn check(key: &str) -> Result<(), ArtifactsError> {
     let good = |part: &str| {
         !matches!(part, "" | "." | "..") && part.len() <= LONGEST_PART && !part.starts_with(DRAFT)
     };

@@ -10,10 +10,10 @@
 //! followed, except for a published result (see `publish`), which leads back into its job's folder. The
 //! root itself may be a link.
 
-mod digest;
-mod key;
+pub(crate) mod digest;
+pub(crate) mod key;
 mod publish;
-mod tree;
+pub(crate) mod tree;
 
 use crate::artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 use crate::durability::Durability;

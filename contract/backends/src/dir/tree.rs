@@ -106,7 +106,7 @@ pub(super) fn read_below(dir: impl AsFd, path: &str) -> Result<Option<(OwnedFd, 
 }
 
 /// Opens a file outside of the root, to be stored: a link or a device in its place is an error.
-pub(super) fn read_outside(path: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn read_outside(path: &Path) -> Result<OwnedFd, Errno> {
     let file = rustix::fs::open(path, READ, Mode::empty())?;
     regular(file)?.map(|(file, _)| file).ok_or(Errno::INVAL)
 }

@@ -1,5 +1,5 @@
 //! Servers that speak AWS, started for one test binary and ended with it.
-#![allow(dead_code, reason = "each test binary uses some of this")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses some of this")]
 
 mod dynamodb_local;
 mod ministack;

@@ -1,0 +1,79 @@
+//! A bucket of MiniStack, directly or through a proxy that misbehaves on request.
+#![allow(dead_code, reason = "each test binary uses some of this")]
+
+pub(crate) mod proxy;
+
+use super::aws_support::{ACCESS_KEY, Ministack, REGION};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use backends::aws::Limits;
+use backends::s3::{S3Artifacts, S3Limits};
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// One runtime for all tests, so that connections outlive the call that opened them, as they do in a program.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+});
+
+/// Drives a future to its end on the calling thread.
+pub(crate) fn block_on(future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+    RUNTIME.block_on(future);
+}
+
+/// As [`block_on`], with an answer.
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// The configuration of a client of `endpoint`.
+pub(crate) fn config(endpoint: &str) -> SdkConfig {
+    let (id, secret) = ACCESS_KEY;
+    let credentials = Credentials::new(id, secret, None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .endpoint_url(endpoint)
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// Limits that let a test of a fault end soon.
+pub(crate) fn short() -> S3Limits {
+    let limits = Limits { attempt: Duration::from_secs(2), operation: Duration::from_secs(8) };
+    S3Limits { quick: limits, bulk: limits, stalled: Duration::from_secs(1) }
+}
+
+/// A bucket that nothing else uses.
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    pub(crate) client: Client,
+}
+
+impl Bucket {
+    /// Makes it.
+    pub(crate) fn create(server: &Ministack) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bucket-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let config = aws_sdk_s3::config::Builder::from(&config(&server.endpoint()));
+        let client = Client::from_conf(config.force_path_style(true).build());
+        run(client.create_bucket().bucket(&name).send()).expect("a bucket");
+        Self { name, client }
+    }
+
+    /// Artifacts in it, reached at `endpoint`.
+    pub(crate) fn artifacts(&self, endpoint: &str, limits: S3Limits) -> S3Artifacts {
+        // The HTTP client spawns its connections.
+        let _inside = RUNTIME.enter();
+        S3Artifacts::with(&config(endpoint), limits, &self.name)
+    }
+
+    /// Uploads in parts that were neither completed nor aborted.
+    pub(crate) fn unfinished_uploads(&self) -> usize {
+        let answer = run(self.client.list_multipart_uploads().bucket(&self.name).send()).expect("a list");
+        answer.uploads().len()
+    }
+}
