@@ -1,17 +1,17 @@
 //! The double of ECS as a program.
 //!
-//! `ecs-double --listen 127.0.0.1:0 [--worker <executable>] [--arg <argument>]… [--env NAME=VALUE]… [--log <file>]
-//! [--cluster <name>]… [--definition <file>]… [--time-scale <n>] [--sqs <endpoint> <queue url>] [--vcpus <n>]
-//! [--no-quotas] [--no-phases] [--lasts <seconds>]`
+//! `ecs-double --listen 127.0.0.1:0 [--worker <executable>] [--arg <argument>]… [--env NAME=VALUE]… [--log
+//! <file>] [--cluster <name>]… [--definition <file>]… [--time-scale <n>] [--sqs <endpoint> <queue url>]
+//! [--vcpus <n>] [--no-quotas] [--no-phases] [--no-lag] [--lasts <seconds>]`
 //!
-//! It prints one line of JSON, `{"address": "127.0.0.1:…", "url": "http://…"}`, and ends at SIGTERM or SIGINT, its
-//! workers killed. Without `--worker` tasks are simulated and last `--lasts` seconds.
+//! It prints one line of JSON, `{"address": "127.0.0.1:…", "url": "http://…"}`, and ends at SIGTERM or
+//! SIGINT, its workers killed. Without `--worker` tasks are simulated and last `--lasts` seconds.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
-use testbed::ecs::{EcsDouble, Execution, Options, Phases, Quotas, Sink, Worker};
+use testbed::ecs::{EcsDouble, Execution, Lag, Options, Phases, Quotas, Sink, Worker};
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -62,6 +62,7 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Options, Failed> 
                 (options.quotas.vcpus, options.quotas.spot_vcpus) = (vcpus, vcpus);
             }
             "--no-quotas" => options.quotas = Quotas::none(),
+            "--no-lag" => options.lag = Lag { list: Duration::ZERO, describe: Duration::ZERO },
             "--no-phases" => options.phases = Phases::none(),
             "--lasts" => {
                 let lasts = Duration::try_from_secs_f64(value()?.parse()?)?;

@@ -52,6 +52,13 @@ impl Definition {
         fits.is_some_and(|all| all.contains(&json!("FARGATE")))
     }
 
+    /// X86_64 or ARM64.
+    // Amazon ECS API reference, RuntimePlatform, `cpuArchitecture`.
+    pub(crate) fn architecture(&self) -> &str {
+        let given = self.body.pointer("/runtimePlatform/cpuArchitecture");
+        given.and_then(Value::as_str).unwrap_or("X86_64")
+    }
+
     fn view(&self, active: bool) -> Value {
         let mut view = self.body.clone();
         view["taskDefinitionArn"] = json!(self.arn);

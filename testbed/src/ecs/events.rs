@@ -15,8 +15,8 @@ use std::time::Duration;
 pub enum Sink {
     /// A function, called on a thread of its own with one event after the other.
     Call(Arc<dyn Fn(&Value) + Send + Sync>),
-    /// A queue: SendMessage in the JSON protocol, as the target of an EventBridge rule. The request carries no
-    /// signature, only the shape of one.
+    /// A queue: SendMessage in the JSON protocol, as the target of an EventBridge rule. The request carries
+    /// no signature, only the shape of one.
     Sqs {
         /// The endpoint of SQS, `http://…`.
         endpoint: String,
@@ -145,6 +145,10 @@ fn carry(from: &mpsc::Receiver<Value>, sinks: &[Sink], counts: &Counts) {
     }
 }
 
+/// The shape of a signature, from which emulators read account and Region.
+const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, \
+                        SignedHeaders=host, Signature=0";
+
 // Amazon SQS developer guide, "Making query API requests", AWS JSON protocol: `AmazonSQS.SendMessage`.
 fn send(agent: &ureq::Agent, endpoint: &str, queue_url: &str, event: &Value) -> bool {
     let body = json!({"QueueUrl": queue_url, "MessageBody": event.to_string()}).to_string();
@@ -152,9 +156,6 @@ fn send(agent: &ureq::Agent, endpoint: &str, queue_url: &str, event: &Value) -> 
         .post(endpoint)
         .header("content-type", "application/x-amz-json-1.0")
         .header("x-amz-target", "AmazonSQS.SendMessage")
-        .header(
-            "authorization",
-            "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, SignedHeaders=host, Signature=0",
-        );
+        .header("authorization", UNSIGNED);
     request.send(body.as_bytes()).is_ok()
 }

@@ -36,7 +36,8 @@ pub enum Kind {
     FailToStart,
     /// Spot takes the capacity back: of `task` now, or of the next launches, after `seconds`.
     SpotInterrupt,
-    /// DescribeTasks says MISSING and ListTasks leaves the task out, for `seconds`: `task`, or the next launches.
+    /// DescribeTasks says MISSING and ListTasks leaves the task out, for `seconds`: `task`, or the next
+    /// launches.
     Missing,
     /// ECS forgets `task`, which must have stopped, or the client token `token`.
     Forget,

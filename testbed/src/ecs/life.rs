@@ -14,7 +14,8 @@ const SIGTERM: i32 = 128 + 15;
 const SIGKILL: i32 = 128 + 9;
 
 /// How long ECS remembers a stopped task.
-// Amazon ECS API reference, DescribeTasks and StopTask: stopped tasks are "displayed ... for at least one hour".
+// Amazon ECS API reference, DescribeTasks and StopTask: stopped tasks are "displayed ... for at least one
+// hour".
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(3600);
 
 // Amazon ECS developer guide, "Stopped tasks error codes".
@@ -90,8 +91,8 @@ impl World {
         }
     }
 
-    // Amazon ECS developer guide, "Stopped tasks error codes" and "CannotPullContainer task errors": no exit code,
-    // the reason stands in `stoppedReason` and at the container.
+    // Amazon ECS developer guide, "Stopped tasks error codes" and "CannotPullContainer task errors": no exit
+    // code, the reason stands in `stoppedReason` and at the container.
     fn fail_to_start(&mut self, id: &str, reason: String) {
         self.change(id, |task, now| {
             task.wanted = false;
@@ -186,8 +187,8 @@ impl World {
     }
 
     /// SIGTERM, and SIGKILL after the stop timeout.
-    // Amazon ECS API reference, StopTask: "SIGTERM value and a default 30-second timeout, after which the SIGKILL
-    // value is sent"; ContainerDefinition, `stopTimeout`.
+    // Amazon ECS API reference, StopTask: "SIGTERM value and a default 30-second timeout, after which the
+    // SIGKILL value is sent"; ContainerDefinition, `stopTimeout`.
     fn stopping(&mut self, id: &str) {
         self.change(id, |task, _| task.last = Status::Stopping);
         if self.tasks.get(id).is_some_and(Task::is_alive) {
@@ -226,9 +227,9 @@ impl World {
     }
 
     /// Spot takes the capacity back.
-    // Amazon ECS developer guide, "Amazon ECS clusters for Fargate", Fargate Spot: a two-minute warning as an event
-    // (desired status STOPPED while the task is RUNNING) and as SIGTERM; SIGKILL after the stop timeout, which is
-    // at most those two minutes.
+    // Amazon ECS developer guide, "Amazon ECS clusters for Fargate", Fargate Spot: a two-minute warning as an
+    // event (desired status STOPPED while the task is RUNNING) and as SIGTERM; SIGKILL after the stop
+    // timeout, which is at most those two minutes.
     pub(crate) fn interrupt(&mut self, id: &str) {
         let Some(task) = self.tasks.get(id).filter(|task| task.wanted) else { return };
         if !task.is_alive() {

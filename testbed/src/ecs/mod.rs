@@ -1,22 +1,22 @@
-//! A double of ECS on Fargate: an HTTP server that speaks the wire protocol of `AmazonEC2ContainerServiceV20141113`,
-//! so that an unmodified client is tested, with the traps that no emulator has and that cannot be called for
-//! on AWS.
+//! A double of ECS on Fargate: an HTTP server that speaks the wire protocol of
+//! `AmazonEC2ContainerServiceV20141113`, so that an unmodified client is tested, with the traps that no
+//! emulator has and that cannot be called for on AWS.
 //!
-//! Every behaviour has a comment that names its source. None of it was compared with a real account. Where the
-//! source gives a rule and no words, the message says so ("words: ours"), and clients must not match it.
+//! Every behaviour has a comment that names its source. None of it was compared with a real account. Where
+//! the source gives a rule and no words, the message says so ("words: ours"), and clients must not match it.
 //!
 //! # Imitated
-//! * RunTask, DescribeTasks, ListTasks, StopTask; Register-, Describe- and DeregisterTaskDefinition. Any other
-//!   action is an UnknownOperationException.
-//! * Client tokens: per cluster, replayed with `failures[]`, ConflictException with `resourceIds`, forgotten an
-//!   hour after the last task stopped and after 24 h.
-//! * Throttles: the buckets of modify, read, RunTask on Fargate and launched tasks (On-Demand and Spot apart);
-//!   capacity and vCPU refusals in `failures[]` with AWS's words.
-//! * Reads that lag behind RunTask, MISSING, the memory of one hour, tags lost at StopTask, `startedBy` as the
-//!   only filter, pages of 100.
+//! * RunTask, DescribeTasks, ListTasks, StopTask; Register-, Describe- and DeregisterTaskDefinition. Any
+//!   other action is an UnknownOperationException.
+//! * Client tokens: per cluster, replayed with `failures[]`, ConflictException with `resourceIds`, forgotten
+//!   an hour after the last task stopped and after 24 h.
+//! * Throttles: the buckets of modify, read, RunTask on Fargate and launched tasks (On-Demand and Spot
+//!   apart); capacity and vCPU refusals in `failures[]` with AWS's words.
+//! * Reads that lag behind RunTask and lists that lag behind StopTask, MISSING, the memory of one hour, tags
+//!   lost at StopTask, `startedBy` as the only filter, pages of 100.
 //! * The checks that AWS documents for these actions.
-//! * The life of a task with all statuses and timestamps, `version`, stop codes and reasons, exit codes, SIGTERM
-//!   and SIGKILL, Spot interruptions.
+//! * The life of a task with all statuses and timestamps, `version`, stop codes and reasons, exit codes,
+//!   SIGTERM and SIGKILL, Spot interruptions.
 //! * The task metadata endpoint v4, on the same port.
 //! * "ECS Task State Change" events to a function or an SQS queue, doubled, lost and out of order on request.
 //!
@@ -26,13 +26,13 @@
 //!   images and networks. A task has one process, that of its first essential container; other containers are
 //!   listed and never run.
 //! * The isolation of Fargate: workers run as the user of the double, in a session of their own.
-//! * Cluster actions, tags after the launch, the order of ListTasks, failures that AWS returns as a number once
-//!   they are older than an hour, and stale (as opposed to late) reads.
+//! * Cluster actions, tags after the launch, the order of ListTasks, failures that AWS returns as a number
+//!   once they are older than an hour, and DescribeTasks that shows an older state of a task.
 //! * `base` of a strategy with more than one task per call: all tasks of a call have one capacity provider.
 //!
 //! # The double's own endpoints
-//! * `POST /_double/faults` `{"faults": [{"fault": "NoCapacity", "times": 3, "started_by": "job-1"}], "clear": false}`;
-//!   see [`faults::Fault`].
+//! * `POST /_double/faults` `{"faults": [{"fault": "NoCapacity", "times": 3, "started_by": "job-1"}]}`, with
+//!   `"clear": true` to drop what waits; see [`faults::Fault`].
 //! * `GET /_double/state`: calls, executions by token, tokens, tasks (`?tasks=false` leaves these out).
 //! * `POST /_double/advance` `{"seconds": 3600}`: moves the virtual clock.
 

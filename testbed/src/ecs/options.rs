@@ -35,8 +35,8 @@ pub struct Options {
     /// How long RunTask takes to answer, in virtual time. 1.5 to 2.1 s were seen with count 10
     /// (gchq/sleeper issue 904); 0 by default.
     pub run_task_latency: Duration,
-    /// ListTasks gives pages that are shorter than asked for: "it's possible the number of results to be fewer
-    /// than maxResults" (ListTasks, API reference).
+    /// ListTasks gives pages that are shorter than asked for: "it's possible the number of results to be
+    /// fewer than maxResults" (ListTasks, API reference).
     pub short_pages: bool,
     /// Where "ECS Task State Change" events go.
     pub sinks: Vec<Sink>,
@@ -104,9 +104,9 @@ pub struct Worker {
     /// Executable and arguments, as the entry point of the image. The `command` of the override or of the
     /// container definition is appended.
     pub command: Vec<String>,
-    /// The environment of the image and of the platform: `PATH`, `AWS_ENDPOINT_URL…`, made-up credentials. The
-    /// process gets this, the container definition's environment, the override's, and what Fargate sets; and
-    /// nothing of the double's own environment.
+    /// The environment of the image and of the platform: `PATH`, `AWS_ENDPOINT_URL…`, made-up credentials.
+    /// The process gets this, the container definition's environment, the override's, and what Fargate sets;
+    /// and nothing of the double's own environment.
     pub env: Vec<(String, String)>,
     /// A file that takes stdout and stderr of all workers; thrown away when absent.
     pub log: Option<PathBuf>,
@@ -131,8 +131,8 @@ pub struct Phases {
 
 impl Default for Phases {
     // The first four from the timestamps of AWS's own sample event (Amazon ECS developer guide, "Amazon ECS
-    // task state change events"): created 34.4, connected 38.5, pull 52.1 to 55.1, started 58.1. The last from
-    // one published record: stoppingAt 10:05:12.975, stoppedAt 10:05:25.421.
+    // task state change events"): created 34.4, connected 38.5, pull 52.1 to 55.1, started 58.1. The last
+    // from one published record: stoppingAt 10:05:12.975, stoppedAt 10:05:25.421.
     fn default() -> Self {
         Self {
             provisioning: Duration::from_millis(4100),
@@ -242,7 +242,7 @@ impl Quotas {
 /// MISSING (dagster issue 4448).
 #[derive(Debug, Clone, Copy)]
 pub struct Lag {
-    /// In ListTasks.
+    /// In ListTasks; a task that is to stop is listed as RUNNING as long.
     pub list: Duration,
     /// In DescribeTasks, which says MISSING, and in StopTask, which does not find the task.
     pub describe: Duration,

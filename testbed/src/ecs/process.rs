@@ -1,9 +1,9 @@
 //! Workers as child processes, each in a session of its own.
 //!
-//! On Fargate a container has a process id namespace, and everything in it dies with its first process. Here a
-//! session stands for it: when the worker ends or is killed, every process of its session is killed before the
-//! end is reported, and so are the children of those processes, whatever their session. A process that leaves
-//! the session *and* loses its parent gets away; on Fargate it would not.
+//! On Fargate a container has a process id namespace, and everything in it dies with its first process. Here
+//! a session stands for it: when the worker ends or is killed, every process of its session is killed before
+//! the end is reported, and so are the children of those processes, whatever their session. A process that
+//! leaves the session *and* loses its parent gets away; on Fargate it would not.
 
 use super::options::Worker;
 use super::task::Task;
@@ -69,14 +69,14 @@ impl Launch {
         let own = overrides.into_iter().find(|container| container["name"] == main["name"]);
         let own = own.unwrap_or(&Value::Null);
         let mut env: BTreeMap<String, String> = worker.env.iter().cloned().collect();
-        // Amazon ECS API reference, ContainerOverride, `environment`: variables are added to those of the image
-        // and the task definition, or override them.
+        // Amazon ECS API reference, ContainerOverride, `environment`: variables are added to those of the
+        // image and the task definition, or override them.
         for pair in [main, own].iter().flat_map(|all| all["environment"].as_array().into_iter().flatten()) {
             let text = |name: &str| pair[name].as_str().unwrap_or_default().to_owned();
             env.insert(text("name"), text("value"));
         }
-        // Amazon ECS developer guide, "Task metadata endpoint version 4 for tasks on Fargate", and "Environment
-        // variables" of the platform.
+        // Amazon ECS developer guide, "Task metadata endpoint version 4 for tasks on Fargate", and
+        // "Environment variables" of the platform.
         let base = format!("http://{}/v4/{}", room.address, task.id);
         env.insert("ECS_CONTAINER_METADATA_URI_V4".to_owned(), base);
         env.insert("AWS_REGION".to_owned(), region.to_owned());
@@ -166,8 +166,8 @@ impl Alive {
     }
 }
 
-/// Waits for the worker, kills what it left behind, and only then takes its exit code, so that nobody gets its
-/// process id meanwhile.
+/// Waits for the worker, kills what it left behind, and only then takes its exit code, so that nobody gets
+/// its process id meanwhile.
 fn ended(mut child: Child, pid: Pid, reaped: &Mutex<bool>) -> i32 {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
@@ -213,7 +213,8 @@ fn family(leader: i32) -> Vec<i32> {
 /// Id, parent and session of a process that is no zombie.
 fn stat(pid: i32) -> Option<(i32, i32, i32)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in brackets and may hold anything; state, parent, group and session follow (proc_pid_stat(5)).
+    // The name is in brackets and may hold anything; state, parent, group and session follow
+    // (proc_pid_stat(5)).
     let mut words = text.get(text.rfind(')')? + 2..)?.split(' ');
     let state = words.next()?;
     let parent = words.next()?.parse().ok()?;

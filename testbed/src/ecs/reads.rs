@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use std::ops::Bound;
 
 /// Tasks in one DescribeTasks, and ARNs on a page of ListTasks.
-// Amazon ECS API reference, DescribeTasks, `tasks`: "up to 100"; ListTasks, `maxResults`: "between 1 and 100".
+// Amazon ECS API reference, DescribeTasks, `tasks`: "up to 100"; ListTasks, `maxResults`: "between 1 and
+// 100".
 const PAGE: usize = 100;
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +52,8 @@ impl World {
             // Words: ours.
             return Err(Refused::parameter("Tasks cannot have more than 100 items."));
         }
-        // Amazon ECS API reference, DescribeTasks, `include`: "If this field is omitted, tags aren't included".
+        // Amazon ECS API reference, DescribeTasks, `include`: "If this field is omitted, tags aren't
+        // included".
         let with_tags = request.include.iter().any(|what| what == "TAGS");
         let (mut tasks, mut failures) = (Vec::new(), Vec::new());
         for name in &request.tasks {
@@ -141,7 +143,7 @@ impl World {
         // "The default status filter is RUNNING"; PENDING "doesn't return any results".
         let desired = request.desired_status.as_deref().unwrap_or("RUNNING");
         let fits = |task: &&Task| {
-            task.desired() == desired
+            self.listed_as(task) == desired
                 && request.family.as_ref().is_none_or(|family| *family == task.definition.family)
                 && request.launch_type.as_deref().is_none_or(|kind| kind == "FARGATE")
                 && request.container_instance.is_none()
@@ -161,6 +163,13 @@ impl World {
         }
     }
 
+    /// The desired status that a list goes by.
+    // Amazon ECS API reference, ListTasks: "Recently stopped tasks might appear in the returned results."
+    fn listed_as(&self, task: &Task) -> &'static str {
+        let recently = task.times.stopping.is_some_and(|at| self.now < at + millis(self.options.lag.list));
+        if recently { "RUNNING" } else { task.desired() }
+    }
+
     /// The task has stopped or is not known.
     pub(crate) fn is_over(&self, id: &str) -> bool {
         self.tasks.get(id).is_none_or(|task| task.last == Status::Stopped)
@@ -178,8 +187,8 @@ impl List {
             None | Some("RUNNING" | "PENDING" | "STOPPED") => {}
             Some(other) => return Err(Refused::parameter(format!("desiredStatus has no value {other}."))),
         }
-        // "When you specify startedBy as the filter, it must be the only filter that you use." Taken at its word:
-        // `desiredStatus` is a filter as well.
+        // "When you specify startedBy as the filter, it must be the only filter that you use." Taken at its
+        // word: `desiredStatus` is a filter as well.
         let others = [
             &self.container_instance,
             &self.family,

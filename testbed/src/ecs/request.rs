@@ -100,15 +100,15 @@ impl RunTask {
         if self.count.is_some_and(|count| !(1..=10).contains(&count)) {
             return Err(Refused::parameter("Count must be between 1 and 10."));
         }
-        // Amazon ECS API reference, RunTask, `clientToken`: up to 64 characters in the range of 33-126. Words:
-        // ours.
+        // Amazon ECS API reference, RunTask, `clientToken`: up to 64 characters in the range of 33-126.
+        // Words: ours.
         if let Some(token) = &self.client_token
             && (token.is_empty() || token.len() > 64 || !token.bytes().all(|byte| (33..=126).contains(&byte)))
         {
             return Err(Refused::parameter("clientToken must be 1 to 64 characters in the range of 33-126."));
         }
-        // Amazon ECS API reference, RunTask, `startedBy`: "Up to 128 letters (uppercase and lowercase), numbers,
-        // hyphens (-), forward slash (/), and underscores (_) are allowed". Words: ours.
+        // Amazon ECS API reference, RunTask, `startedBy`: "Up to 128 letters (uppercase and lowercase),
+        // numbers, hyphens (-), forward slash (/), and underscores (_) are allowed". Words: ours.
         let fits = |c: char| c.is_ascii_alphanumeric() || "-/_".contains(c);
         if let Some(started_by) = &self.started_by
             && (started_by.len() > 128 || !started_by.chars().all(fits))
@@ -222,15 +222,15 @@ impl RunTask {
 
     fn check_overrides(&self) -> Result<(), Refused> {
         let Some(overrides) = &self.overrides else { return Ok(()) };
-        // Amazon ECS API reference, RunTask, `overrides`: "A total of 8192 characters are allowed for overrides.
-        // This limit includes the JSON formatting characters". Words: Netflix/metaflow issue 1482.
+        // Amazon ECS API reference, RunTask, `overrides`: "A total of 8192 characters are allowed for
+        // overrides. This limit includes the JSON formatting characters". Words: Netflix/metaflow issue 1482.
         if overrides.to_string().chars().count() > 8192 {
             return Err(Refused::parameter("Container Overrides length must be at most 8192"));
         }
         let containers = overrides["containerOverrides"].as_array();
         for container in containers.into_iter().flatten() {
-            // Amazon ECS API reference, ContainerOverride: "If a non-empty container override is specified, the
-            // name parameter must be included". Words: ours.
+            // Amazon ECS API reference, ContainerOverride: "If a non-empty container override is specified,
+            // the name parameter must be included". Words: ours.
             if container["name"].as_str().unwrap_or_default().is_empty() {
                 return Err(Refused::parameter("Container override must have a name."));
             }

@@ -57,7 +57,8 @@ impl World {
     fn plan(&mut self, request: RunTask, cluster: String) -> Result<Plan, Refused> {
         let name = request.task_definition.clone().unwrap_or_default();
         let Some((definition, active)) = self.definition(&name) else {
-            // Amazon ECS API reference, RunTask, ClientException: "specifying an identifier that isn't valid".
+            // Amazon ECS API reference, RunTask, ClientException: "specifying an identifier that isn't
+            // valid".
             return Err(Refused::client("TaskDefinition not found."));
         };
         if !active {
@@ -76,7 +77,9 @@ impl World {
                 "The task definition does not have a valid taskRoleArn, which is required for execute command.",
             ));
         }
+        check_platform(&request, &definition)?;
         let (cpu, memory) = size(&request, &definition)?;
+        check_container_sizes(&request, memory)?;
         let provider = self.choose(&request.capacity_provider_strategy);
         Ok(Plan { request, cluster, definition, provider, cpu, memory })
     }
@@ -114,7 +117,8 @@ impl World {
         if total == 0 {
             return "FARGATE";
         }
-        // The base counts per call, so it decides for the first task; the double launches a call's tasks alike.
+        // The base counts per call, so it decides for the first task; the double launches a call's tasks
+        // alike.
         let mut at = self.dice.number() % total;
         let based = strategy.iter().find(|item| item.base > 0);
         let chosen = based.or_else(|| {
@@ -136,7 +140,8 @@ impl World {
         let count = plan.request.count();
         let (spot, now) = (plan.provider == "FARGATE_SPOT", self.now);
         let bucket = if spot { &mut self.buckets.spot_launches } else { &mut self.buckets.launches };
-        // Amazon ECS developer guide, "AWS Fargate throttling quotas": tasks launched, On-Demand and Spot apart.
+        // Amazon ECS developer guide, "AWS Fargate throttling quotas": tasks launched, On-Demand and Spot
+        // apart.
         if !bucket.has(count, now) {
             return Err(Refused::throttled());
         }
@@ -172,8 +177,8 @@ impl World {
         Ok((json!({"tasks": tasks, "failures": failures}), wait))
     }
 
-    /// How many of `count` tasks the vCPU quota lets through. Whether PROVISIONING tasks count is not documented;
-    /// here every task that is not STOPPED does.
+    /// How many of `count` tasks the vCPU quota lets through. Whether PROVISIONING tasks count is not
+    /// documented; here every task that is not STOPPED does.
     fn fitting(&self, plan: &Plan, count: u32) -> u32 {
         let spot = plan.provider == "FARGATE_SPOT";
         let quota = if spot { self.options.quotas.spot_vcpus } else { self.options.quotas.vcpus };
@@ -307,6 +312,35 @@ fn check_names(request: &RunTask, definition: &Definition) -> Result<(), Refused
             return Err(Refused::parameter(format!(
                 "Override for container named {name} is not a container in the TaskDefinition."
             )));
+        }
+    }
+    Ok(())
+}
+
+// Amazon ECS API reference, TaskOverride, `ephemeralStorage`, and CapacityProviderStrategyItem: both need
+// platform version 1.4.0. Words: ours.
+fn check_platform(request: &RunTask, definition: &Definition) -> Result<(), Refused> {
+    if request.platform_version.as_deref() != Some("1.3.0") {
+        return Ok(());
+    }
+    let overrides = request.overrides.as_ref().unwrap_or(&Value::Null);
+    let storage = [overrides, &definition.body].iter().any(|all| all["ephemeralStorage"].is_object());
+    if storage || definition.architecture() == "ARM64" {
+        let words = "Ephemeral storage and ARM64 need platform version 1.4.0 or later.";
+        return Err(Refused::new("PlatformTaskDefinitionIncompatibilityException", words));
+    }
+    Ok(())
+}
+
+/// Of container overrides.
+// Words: artilleryio/artillery issue 591.
+fn check_container_sizes(request: &RunTask, memory: u32) -> Result<(), Refused> {
+    let overrides = request.overrides.as_ref().unwrap_or(&Value::Null);
+    for container in overrides["containerOverrides"].as_array().into_iter().flatten() {
+        if container["memory"].as_u64().is_some_and(|mib| mib > u64::from(memory)) {
+            let name = container["name"].as_str().unwrap_or_default();
+            let words = format!("'memory' setting for container '{name}' is greater than for task.");
+            return Err(Refused::parameter(words));
         }
     }
     Ok(())

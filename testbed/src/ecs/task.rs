@@ -162,7 +162,9 @@ impl Task {
             "ephemeralStorage": {"sizeInGiB": self.storage},
             "overrides": self.overrides,
             "attachments": [self.attachment()],
-            "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
+            "attributes": [{
+                "name": "ecs.cpu-architecture", "value": self.definition.architecture().to_lowercase(),
+            }],
             "inferenceAccelerators": [],
             "containers": self.containers(),
         });

@@ -77,8 +77,8 @@ impl World {
         }
         let known = self.tokens.0.get(&key)?;
         if known.parameters != parameters(request) {
-            // Amazon ECS API reference, ConflictException: "The `resourceIds` are the existing task ARNs which
-            // are already associated with the `clientToken`".
+            // Amazon ECS API reference, ConflictException: "The `resourceIds` are the existing task ARNs
+            // which are already associated with the `clientToken`".
             let mut refused = Refused::new(
                 "ConflictException",
                 "The provided clientToken is already in use with a different RunTask request.",
@@ -87,8 +87,8 @@ impl World {
             return Some(Err(refused));
         }
         let tasks: Vec<Value> = known.arns.iter().map(|arn| self.replayed(arn)).collect();
-        // Original failures are returned as well. "Older than one hour only as a number" has no documented shape
-        // and is not imitated: they come back whole.
+        // Original failures are returned as well. "Older than one hour only as a number" has no documented
+        // shape and is not imitated: they come back whole.
         Some(Ok(json!({"tasks": tasks, "failures": known.failures})))
     }
 
@@ -104,7 +104,8 @@ impl World {
 
     /// Whether a known token's time is over.
     // Same page: the lower of 24 hours and the lifetime of the resource plus one hour; with several tasks the
-    // last one to stop counts. How long a token without a task is remembered is not documented; 24 hours here.
+    // last one to stop counts. How long a token without a task is remembered is not documented; 24 hours
+    // here.
     fn token_expired(&self, key: &(String, String)) -> Option<bool> {
         let known = self.tokens.0.get(key)?;
         let mut until = known.at + DAY;

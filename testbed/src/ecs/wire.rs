@@ -23,8 +23,8 @@ impl Refused {
         Self::new("ClientException", message)
     }
 
-    // Amazon ECS API reference, common errors: ThrottlingException. It is not modelled for any action, so that
-    // clients meet it as an unknown code. Words: paradisec-archive/nabu issue 1260.
+    // Amazon ECS API reference, common errors: ThrottlingException. It is not modelled for any action, so
+    // that clients meet it as an unknown code. Words: paradisec-archive/nabu issue 1260.
     pub(crate) fn throttled() -> Self {
         Self::new("ThrottlingException", "Rate exceeded")
     }
@@ -35,8 +35,8 @@ impl Refused {
         if matches!(self.code.as_str(), "ServerException" | "InternalFailure") { 500 } else { 400 }
     }
 
-    // AWS JSON 1.1 protocol (Smithy): the code in `__type`, the members of the error beside it. ConflictException
-    // has `resourceIds` (Amazon ECS API reference, RunTask, errors).
+    // AWS JSON 1.1 protocol (Smithy): the code in `__type`, the members of the error beside it.
+    // ConflictException has `resourceIds` (Amazon ECS API reference, RunTask, errors).
     pub(crate) fn body(&self) -> Value {
         let mut body = json!({"__type": self.code, "message": self.message});
         if let Some(ids) = &self.resource_ids {

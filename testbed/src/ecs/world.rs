@@ -131,8 +131,8 @@ impl World {
     }
 
     /// The name of a cluster that exists.
-    // Amazon ECS API reference, ClusterNotFoundException; "If you do not specify a cluster, the default cluster
-    // is assumed".
+    // Amazon ECS API reference, ClusterNotFoundException; "If you do not specify a cluster, the default
+    // cluster is assumed".
     pub(crate) fn cluster(&self, given: Option<&str>) -> Result<String, Refused> {
         let given = given.filter(|name| !name.is_empty()).unwrap_or("default");
         let name = match given.rsplit_once(":cluster/") {

@@ -32,6 +32,22 @@ fn a_new_task_is_missing_for_a_while_and_listed_later_still() {
 }
 
 #[test]
+fn a_task_that_was_stopped_is_listed_as_running_for_a_while() {
+    let lag = Lag { describe: seconds(0), list: seconds(5) };
+    let rig = Rig::start(Options { lag, ..quiet() });
+    let arn = rig.launched(&run("t"));
+    rig.advance(10.0);
+    rig.stop(&arn);
+    rig.advance(4.9);
+    assert_eq!(rig.task(&arn)["lastStatus"], "STOPPED");
+    assert_eq!(rig.list(json!({})), std::slice::from_ref(&arn));
+    assert_eq!(rig.list(json!({"desiredStatus": "STOPPED"})), Vec::<String>::new());
+    rig.advance(0.1);
+    assert_eq!(rig.list(json!({})), Vec::<String>::new());
+    assert_eq!(rig.list(json!({"desiredStatus": "STOPPED"})), [arn]);
+}
+
+#[test]
 fn a_stopped_task_is_remembered_for_an_hour() {
     let rig = Rig::start(quiet());
     let arn = rig.launched(&run("t"));

@@ -11,7 +11,10 @@ fn rig() -> Rig {
     on_ec2["requiresCompatibilities"] = json!(["EC2"]);
     let mut without_role = definition("bare", "worker");
     without_role.as_object_mut().expect("an object").remove("taskRoleArn");
-    let definitions = vec![definition("worker", "worker"), definition("old", "worker"), on_ec2, without_role];
+    let mut on_arm = definition("arm", "worker");
+    on_arm["runtimePlatform"] = json!({"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"});
+    let plain = [definition("worker", "worker"), definition("old", "worker")];
+    let definitions = plain.into_iter().chain([on_ec2, without_role, on_arm]).collect();
     let subnets = Some((1..=17).map(|n| format!("subnet-{n}")).collect());
     let rig = Rig::start(Options { definitions, subnets, ..quiet() });
     rig.ok("DeregisterTaskDefinition", &json!({"taskDefinition": "old:1"}));
@@ -96,6 +99,20 @@ fn placement() -> Vec<Row> {
         ("platform 1.4.0", json!({"platformVersion": "1.4.0"}), "", ""),
         ("platform LATEST", json!({"platformVersion": "LATEST"}), "", ""),
         ("platform 9.9.9", json!({"platformVersion": "9.9.9"}), "PlatformUnknownException", ""),
+        ("platform 1.3.0", json!({"platformVersion": "1.3.0"}), "", ""),
+        ("ARM64 on platform LATEST", json!({"taskDefinition": "arm:1"}), "", ""),
+        (
+            "ARM64 on platform 1.3.0",
+            json!({"taskDefinition": "arm:1", "platformVersion": "1.3.0"}),
+            "PlatformTaskDefinitionIncompatibilityException",
+            "",
+        ),
+        (
+            "storage on platform 1.3.0",
+            json!({"platformVersion": "1.3.0", "overrides": {"ephemeralStorage": {"sizeInGiB": 21}}}),
+            "PlatformTaskDefinitionIncompatibilityException",
+            "",
+        ),
         (
             "Exec without a role",
             json!({"taskDefinition": "bare:1", "enableExecuteCommand": true}),
@@ -163,6 +180,12 @@ fn overrides() -> Vec<Row> {
             "No Fargate configuration exists for given values: 1024 CPU, 9216 memory.",
         ),
         ("a size that does not fit the definition's", over(json!({"cpu": "4096"})), client, "512 memory"),
+        (
+            "a container larger than its task",
+            over(json!({"containerOverrides": [{"name": "worker", "memory": 513}]})),
+            invalid,
+            "'memory' setting for container 'worker' is greater than for task.",
+        ),
         ("no number", over(json!({"cpu": "much"})), client, "No Fargate configuration"),
         ("21 GiB", over(json!({"ephemeralStorage": {"sizeInGiB": 21}})), "", ""),
         ("20 GiB", over(json!({"ephemeralStorage": {"sizeInGiB": 20}})), invalid, "21 and 200"),
