@@ -3,11 +3,11 @@
 //! setting, and it reports to nobody.
 
 use crate::Exit;
+use crate::drive::block_on;
 use crate::execution::{STDERR_LOG, STDOUT_LOG, now};
 use backends::{Artifacts, Content, DirArtifacts, Durability};
 use contract::attempt::RESULT_FILE;
 use contract::{Attempt, JobId, LaunchToken};
-use pollster::block_on;
 use std::ffi::OsString;
 use std::path::Path;
 

@@ -1,12 +1,12 @@
 //! What an execution left, and how it is stored.
 
+use crate::drive::block_on;
 use crate::patience::Patience;
 use crate::reporter::{Beat, Reporter};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use backends::{Artifacts, ArtifactsError, Content, Stored};
 use contract::{Attempt, Failure, FailureClass, Manifest, ManifestEntry, Outcome, Timestamp};
-use pollster::block_on;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `AGENT_RUNNER_JOB_ID`, `AGENT_RUNNER_LAUNCH_TOKEN`, `AGENT_RUNNER_TASK_ID` | which attempt, as which task |
 //! | `AGENT_RUNNER_TASK_FOLDER` | absolute path of an existing folder that belongs to this task |
-//! | `AGENT_RUNNER_RECORDS` | `sqlite:<path>` |
+//! | `AGENT_RUNNER_RECORDS` | `sqlite:<path>`, `redis://<host>:<port>/<db>` |
 //! | `AGENT_RUNNER_ARTIFACTS` | `file:<folder>` |
 //! | `AGENT_RUNNER_REPORTS` | `stdout`: stdout is a socket, by which the orchestrator takes reports |
 //! | `AGENT_RUNNER_DURABILITY` | `process` (default) or `power` |
@@ -33,6 +33,7 @@ mod attempt;
 #[cfg(test)]
 mod attempt_tests;
 mod bench;
+mod drive;
 mod echo;
 mod execution;
 mod log;
@@ -89,6 +90,10 @@ fn run() -> Exit {
     };
     if let Err(e) = proc::introduce(&settings) {
         log::line(settings.job_id.as_str(), &format!("the task's lock file cannot be written: {e}"));
+        return Exit::Internal;
+    }
+    if let Err(e) = drive::prepare(&settings) {
+        log::line(settings.job_id.as_str(), &format!("the stores' runtime cannot be made: {e}"));
         return Exit::Internal;
     }
     let records = || stores::records(&settings);

@@ -1,6 +1,7 @@
 //! The worker's side of the gate: start, signs of life, outcome.
 
 use crate::Exit;
+use crate::drive::block_on;
 use crate::execution::now;
 use crate::log;
 use crate::patience::Patience;
@@ -9,7 +10,6 @@ use crate::signals::Signals;
 use backends::records::WorkerRecords;
 use backends::{GateAnswer, RecordsError, Retry, StartAnswer};
 use contract::{Claim, Outcome, Raw, Report};
-use pollster::block_on;
 use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 

@@ -22,6 +22,8 @@ pub(crate) fn records(settings: &Settings) -> Result<WorkerRecords, RecordsError
             let (job_id, token) = (settings.job_id.clone(), settings.token.clone());
             Ok(WorkerRecords::new(Arc::new(RelayRecords::new(socket, job_id, token, open))))
         }
+        #[cfg(feature = "redis")]
+        RecordsAt::Redis(url) => Ok(WorkerRecords::new(backends::RedisRecords::lazy(url)?)),
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(RecordsError::Unusable(format!("{other}: this worker was built without it"))),
     }

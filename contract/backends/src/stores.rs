@@ -93,17 +93,25 @@ impl Stores {
     }
 }
 
-#[cfg_attr(
-    not(feature = "sqlite"),
-    expect(unused_variables, clippy::unused_async, reason = "no store is built")
-)]
+#[allow(unused_variables, clippy::unused_async, reason = "not every store needs them")]
 async fn open_records(settings: &Settings, at: &RecordsAt) -> Result<RecordsParts, StoresError> {
     match at {
         #[cfg(feature = "sqlite")]
         RecordsAt::Sqlite(path) => open_sqlite(settings, path),
+        #[cfg(feature = "redis")]
+        RecordsAt::Redis(url) => {
+            open_redis(url).await.map_err(|error| StoresError::Records { place: at.to_string(), error })
+        }
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(StoresError::NotBuilt(other.to_string())),
     }
+}
+
+#[cfg(feature = "redis")]
+async fn open_redis(url: &str) -> Result<RecordsParts, RecordsError> {
+    use crate::redis::{RedisLease, RedisRecords};
+    let records = RedisRecords::open(url).await?;
+    Ok((records.clone(), Arc::new(RedisLease::of(&records)), records))
 }
 
 #[cfg(feature = "sqlite")]
