@@ -95,12 +95,20 @@ impl Launch {
     }
 }
 
+/// What the double and the watcher of a worker tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The process id may be somebody else's from now on.
+    reaped: bool,
+    /// Killed, and to be gone before the end is reported.
+    doomed: Vec<i32>,
+}
+
 /// A worker that was started.
 #[derive(Debug)]
 pub(crate) struct Alive {
     pid: Pid,
-    /// The process id may be somebody else's from now on.
-    reaped: Arc<Mutex<bool>>,
+    shared: Arc<Mutex<Shared>>,
     watcher: JoinHandle<()>,
 }
 
@@ -128,20 +136,20 @@ impl Alive {
             .stderr(output()?)
             .spawn()?;
         let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::NotFound)?;
-        let reaped = Arc::new(Mutex::new(false));
-        let ours = Arc::clone(&reaped);
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let ours = Arc::clone(&shared);
         let watcher = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || {
             let code = ended(child, pid, &ours);
             let _ = std::fs::remove_dir_all(&launch.folder);
             let _ = exits.send(Exit { task: launch.task, code });
         })?;
-        Ok(Self { pid, reaped, watcher })
+        Ok(Self { pid, shared, watcher })
     }
 
     /// SIGTERM to the container's first process, as container runtimes do.
     pub(crate) fn terminate(&self) {
-        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*reaped {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shared.reaped {
             let _ = kill_process(self.pid, Signal::TERM);
         }
     }
@@ -153,40 +161,58 @@ impl Alive {
 
     /// SIGKILL to all of it.
     pub(crate) fn kill(&self) {
-        let reaped = self.reaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if *reaped {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.reaped {
             return;
         }
-        let own = self.pid.as_raw_pid();
-        for pid in family(own).into_iter().chain([own]) {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+        shared.doomed = still(self.pid);
+        // The leader last: its end makes the parents of the others unknown.
+        signal_all(&shared.doomed, Signal::KILL);
+        let _ = kill_process(self.pid, Signal::KILL);
     }
 }
 
 /// Waits for the worker, kills what it left behind, and only then takes its exit code, so that nobody gets
 /// its process id meanwhile.
-fn ended(mut child: Child, pid: Pid, reaped: &Mutex<bool>) -> i32 {
+fn ended(mut child: Child, pid: Pid, shared: &Mutex<Shared>) -> i32 {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
     let until = Instant::now() + REAP;
     loop {
         let left = family(pid.as_raw_pid());
-        if left.is_empty() || Instant::now() > until {
+        signal_all(&left, Signal::KILL);
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.doomed.retain(|pid| stat(*pid).is_some());
+        if left.is_empty() && shared.doomed.is_empty() || Instant::now() > until {
+            shared.reaped = true;
             break;
         }
-        for pid in left {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+        drop(shared);
+        // A killed process is gone soon; the kernel tells only its parent when.
         std::thread::sleep(Duration::from_millis(1));
     }
-    *reaped.lock().unwrap_or_else(PoisonError::into_inner) = true;
     let status = child.wait().ok();
     status.map_or(255, |status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(127)))
+}
+
+/// Brings a session and its descendants to a halt and names them, without the leader: nobody forks meanwhile.
+fn still(leader: Pid) -> Vec<i32> {
+    let mut halted = Vec::new();
+    let _ = kill_process(leader, Signal::STOP);
+    loop {
+        let all = family(leader.as_raw_pid());
+        if all.iter().all(|pid| halted.contains(pid)) {
+            return all;
+        }
+        signal_all(&all, Signal::STOP);
+        halted = all;
+    }
+}
+
+fn signal_all(pids: &[i32], signal: Signal) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// The live processes of a session and their descendants; not the leader itself.
