@@ -12,6 +12,12 @@ pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 /// A JSON body as text. Its syntax is checked where it is parsed, once.
 pub(crate) struct JsonBody(pub(crate) String);
 
+/// The largest body of a batch in bytes.
+pub(crate) const BATCH_LIMIT: usize = 8 * 1024 * 1024;
+
+/// A JSON body with many jobs, as text.
+pub(crate) struct BatchBody(pub(crate) String);
+
 /// A merge patch as text: `application/merge-patch+json` (RFC 7396), or plain JSON.
 pub(crate) struct PatchBody(pub(crate) String);
 
@@ -28,7 +34,18 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         if !is_type(request.headers(), &[JSON]) {
             return Err(Problem::MediaType { wanted: JSON });
         }
-        text(request, state).await.map(Self)
+        text(request, state, BODY_LIMIT).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for BatchBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_type(request.headers(), &[JSON]) {
+            return Err(Problem::MediaType { wanted: JSON });
+        }
+        text(request, state, BATCH_LIMIT).await.map(Self)
     }
 }
 
@@ -39,7 +56,7 @@ impl<S: Send + Sync> FromRequest<S> for PatchBody {
         if !is_type(request.headers(), &[PATCH, JSON]) {
             return Err(Problem::MediaType { wanted: "application/merge-patch+json or application/json" });
         }
-        text(request, state).await.map(Self)
+        text(request, state, BODY_LIMIT).await.map(Self)
     }
 }
 
@@ -48,7 +65,7 @@ impl<S: Send + Sync> FromRequest<S> for OptionalBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let is_json = is_type(request.headers(), &[JSON]);
-        let text = text(request, state).await?;
+        let text = text(request, state, BODY_LIMIT).await?;
         match (text.trim().is_empty(), is_json) {
             (true, _) => Ok(Self(None)),
             (false, true) => Ok(Self(Some(text))),
@@ -64,9 +81,9 @@ fn is_type(headers: &HeaderMap, wanted: &[&str]) -> bool {
     wanted.iter().any(|w| sent.eq_ignore_ascii_case(w))
 }
 
-async fn text<S: Send + Sync>(request: Request, state: &S) -> Result<String, Problem> {
+async fn text<S: Send + Sync>(request: Request, state: &S, limit: usize) -> Result<String, Problem> {
     let bytes = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge { limit: BODY_LIMIT },
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge { limit },
         _ => Problem::Syntax(format!("it could not be read: {e}")),
     })?;
     String::from_utf8(Vec::from(bytes)).map_err(|e| {

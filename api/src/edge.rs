@@ -1,17 +1,19 @@
 //! What every request passes: limits, timeout, metrics, the final form of errors. One middleware, because
 //! each layer costs an allocation per request.
 
+use crate::access::Actor;
 use crate::metrics::{NO_ROUTE, method_label};
 use crate::problem::{Problem, ProblemBody};
 use crate::{Shared, layout};
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 
 /// Bounds on requests. The defaults suit one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,14 +73,55 @@ pub(crate) async fn edge(State(shared): State<Arc<Shared>>, request: Request, ne
     let pretty = has(query, "pretty");
     let long = has(query, "wait") && request.method() != Method::POST;
     let path = request.uri().clone();
+    let id = request_id(request.headers());
 
-    let response = answer(&shared, long, request, next).await;
-    let response = finish(response, path.path(), method);
+    let checked =
+        shared.app.access.check(&request, matched.as_ref().map(MatchedPath::as_str), shared.app.clock.now());
+    let who = checked.as_ref().map_or_else(|_| Actor("unknown".into()), Clone::clone);
+    let span = tracing::info_span!("request", id, actor = &*who.0);
+    let response = async {
+        let response = match checked {
+            Err(problem) => problem.into_response(),
+            Ok(actor) => {
+                let mut request = request;
+                request.extensions_mut().insert(actor);
+                answer(&shared, long, request, next).await
+            }
+        };
+        let response = finish(response, path.path(), method);
+        audit(&response, path.path(), method);
+        response
+    };
+    let mut response = response.instrument(span).await;
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     let response = if pretty { indent(response).await } else { response };
 
     metrics.requests.with_label_values(&[route, method, response.status().as_str()]).inc();
     metrics.duration.with_label_values(&[route]).observe(start.elapsed().as_secs_f64());
     response
+}
+
+/// Names a request in the log of both sides.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The client's name for the request if it is a harmless one, else one of ours.
+fn request_id(headers: &HeaderMap) -> String {
+    let sent = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let fine = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    };
+    sent.filter(fine).map_or_else(|| uuid::Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+/// Who wrote what: one line for each write that was accepted; the span adds who asked.
+fn audit(response: &Response, path: &str, method: &'static str) {
+    if !matches!(method, "POST" | "PATCH") || !response.status().is_success() {
+        return;
+    }
+    let created = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    tracing::info!(target: "audit", method, path = created.unwrap_or(path), status = response.status().as_u16(), "write");
 }
 
 async fn answer(shared: &Shared, long: bool, request: Request, next: Next) -> Response {

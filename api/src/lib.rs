@@ -5,12 +5,13 @@
 //! writes).
 //!
 //! [`router`] makes an `axum::Router` of an [`App`]; `routes/` holds one file per resource; [`Problem`] is
-//! every error there is; the private modules are the middleware (`edge`), long polls ([`Changes`]), the
+//! every error there is; [`Access`] says who may ask; the private modules are the middleware (`edge`), long polls ([`Changes`]), the
 //! compare-and-set loop of every edit (`edit`) and how a job is shown (`view`).
 //!
 //! Answers are compact JSON ending with a newline; `?pretty` indents them. Launch tokens are never shown
 //! whole: whoever knows one may report on its attempt.
 
+mod access;
 mod answer;
 mod body;
 mod changes;
@@ -29,6 +30,7 @@ mod schema;
 mod serve;
 mod view;
 
+pub use access::{Access, Scope, TokensError};
 pub use changes::{Changes, MOST_WAITERS};
 pub use edge::Limits;
 pub use metrics::Metrics;
@@ -65,6 +67,8 @@ pub struct App {
     pub registries: Vec<prometheus::Registry>,
     /// Wakes long polls.
     pub changes: Arc<Changes>,
+    /// Who may ask for what.
+    pub access: Access,
     /// Bounds on requests.
     pub limits: Limits,
 }
@@ -83,10 +87,4 @@ pub(crate) struct Shared {
     pub(crate) app: App,
     /// Requests that may be answered at once.
     pub(crate) requests: tokio::sync::Semaphore,
-}
-
-/// Who asks. Requests carry no identity yet and the default address is loopback, so it is the user of this
-/// machine; a check of credentials replaces this one function.
-pub(crate) fn actor() -> &'static str {
-    "local"
 }

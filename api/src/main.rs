@@ -3,7 +3,7 @@
 //! Settings come from the environment and `.env`. Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a store or
 //! the port cannot be opened, 2 when settings or the job-types file are not acceptable.
 
-use api::{App, Changes, Limits, Metrics};
+use api::{Access, App, Changes, Limits, Metrics};
 use backends::records::ApiRecords;
 use backends::settings::{Layers, Machine, Settings, TasksBy};
 use backends::stores::Stores;
@@ -84,6 +84,7 @@ fn app(settings: &Settings, job_types: JobTypes, stores: &Stores) -> Result<App,
         // SQLite tells only of this process's statuses, and others write them here: long polls read again each
         // second where nothing wakes them.
         changes: Arc::new(Changes::default()),
+        access: Access::open(&settings.access)?,
         limits: Limits::default(),
     })
 }

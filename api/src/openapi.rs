@@ -2,11 +2,11 @@
 
 use crate::problem::{FieldProblem, ProblemBody};
 use crate::routes::{
-    artifacts, attempts, create, events, explain, health, job, list, logs, patch, result, verbs,
+    artifacts, attempts, batch, create, events, explain, health, job, list, logs, patch, result, verbs,
 };
 use crate::schema::{
-    ArtifactList, AttemptList, DryRun, EventList, Explanation, HealthDocument, JobDocument, JobList,
-    JobRequest, JobSummary, RetryRequest,
+    ArtifactList, AttemptList, BatchAnswer, BatchRequest, DryRun, EventList, Explanation, HealthDocument,
+    JobDocument, JobList, JobRequest, JobSummary, RetryRequest,
 };
 use std::sync::LazyLock;
 use utoipa::OpenApi;
@@ -25,8 +25,26 @@ pub fn document() -> Document {
     Api::openapi()
 }
 
+/// Bearer tokens, which are needed where the API was started with a file of them.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("Needed where AGENT_RUNNER_TOKENS_FILE is set."));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
+        // The empty requirement: without a file of tokens nothing is asked for.
+        let none = SecurityRequirement::default();
+        document.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new()), none]);
+    }
+}
+
 #[derive(OpenApi)]
 #[openapi(
+    modifiers(&Bearer),
     info(
         title = "agent-runner",
         description = "Submit jobs, watch and change them.",
@@ -34,6 +52,7 @@ pub fn document() -> Document {
     ),
     paths(
         create::create,
+        batch::create,
         list::list,
         job::get,
         patch::patch,
@@ -58,6 +77,8 @@ pub fn document() -> Document {
         ProblemBody,
         FieldProblem,
         JobRequest,
+        BatchRequest,
+        BatchAnswer,
         JobDocument,
         JobSummary,
         JobList,

@@ -23,6 +23,22 @@ pub enum Problem {
     /// Headers that cannot be read.
     #[error("{0}")]
     Header(String),
+    /// The `Host` header names somebody else.
+    #[error(
+        "this API does not answer for host {0:?}; AGENT_RUNNER_ALLOWED_HOSTS lists the names that it answers to"
+    )]
+    Misdirected(String),
+    /// Who asks is not known.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Who asks may not.
+    #[error("the token {actor:?} does not have the scope {scope:?}, which this needs")]
+    Forbidden {
+        /// Who asked.
+        actor: String,
+        /// What is missing.
+        scope: &'static str,
+    },
     /// Fields that are unknown, missing or out of range; all of them.
     #[error("{}", count(.0, "field", "fields"))]
     Invalid(Invalid),
@@ -110,6 +126,9 @@ impl Problem {
             Self::Syntax(_) => (S::BAD_REQUEST, "invalid-json", "The body is not JSON"),
             Self::Query(_) => (S::BAD_REQUEST, "invalid-query", "Query parameters are not acceptable"),
             Self::Header(_) => (S::BAD_REQUEST, "invalid-header", "A header is not acceptable"),
+            Self::Misdirected(_) => (S::MISDIRECTED_REQUEST, "misdirected", "Another host was meant"),
+            Self::Unauthenticated(_) => (S::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
+            Self::Forbidden { .. } => (S::FORBIDDEN, "forbidden", "The token does not allow this"),
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid-fields", "Fields are not acceptable"),
             Self::KeyReused { .. } => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The Idempotency-Key was used before")
@@ -221,6 +240,10 @@ impl IntoResponse for Problem {
         let mut response = body.render(status.into_response());
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"agent-runner\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(etag) = etag {
             response.headers_mut().insert(header::ETAG, etag);

@@ -1,10 +1,10 @@
 //! Which path leads where.
 
-use crate::body::BODY_LIMIT;
+use crate::body::{BATCH_LIMIT, BODY_LIMIT};
 use crate::edge::edge;
 use crate::problem::Problem;
 use crate::routes::{
-    artifacts, attempts, create, events, explain, health, job, list, logs, patch, result, verbs,
+    artifacts, attempts, batch, create, events, explain, health, job, list, logs, patch, result, verbs,
 };
 use crate::{App, Shared};
 use axum::Router;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<Arc<Shared>>)> {
     vec![
         ("/jobs", get(list::list).post(create::create)),
+        ("/jobs/batch", post(batch::create).layer(DefaultBodyLimit::max(BATCH_LIMIT))),
         ("/jobs/{id}", get(job::get).patch(patch::patch)),
         ("/jobs/{id}/cancel", post(verbs::cancel)),
         ("/jobs/{id}/retry", post(verbs::retry)),

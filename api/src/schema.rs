@@ -222,6 +222,29 @@ described! {
         #[schema(required = true)]
         next_cursor: Option<String>,
     }
+    /// Many jobs.
+    BatchRequest {
+        /// 1 to 500.
+        #[schema(min_items = 1, max_items = 500)]
+        jobs: Vec<JobRequest>,
+    }
+    /// What became of each job of a batch, in its order.
+    BatchAnswer {
+        /// One for each job.
+        results: Vec<BatchResult>,
+    }
+    /// What became of one job of a batch.
+    BatchResult {
+        /// The status that `POST /jobs` would have had.
+        status: u16,
+        /// The job, if it is stored.
+        job_id: Option<String>,
+        /// The job as `POST /jobs` shows it, if it is stored.
+        job: Option<JobDocument>,
+        /// Why it is not stored.
+        #[schema(value_type = Option<Object>)]
+        problem: Option<String>,
+    }
     /// What a patch would change.
     DryRun {
         /// True.

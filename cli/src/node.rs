@@ -1,7 +1,7 @@
 //! The parts of an orchestrator on this machine, put together from the settings: what `up` serves on a port
 //! and `run` uses without one.
 
-use api::{App, Changes, Limits};
+use api::{Access, App, Changes, Limits, TokensError};
 use backends::records::ApiRecords;
 use backends::settings::{Layers, Settings};
 use backends::stores::Stores;
@@ -21,6 +21,9 @@ pub(crate) enum NodeError {
     /// The feed of statuses.
     #[error("{0}")]
     Hints(#[from] HintsError),
+    /// The file of tokens.
+    #[error("{0}")]
+    Tokens(#[from] TokensError),
     /// The lease.
     #[error("{0}")]
     Lease(#[from] LeaseError),
@@ -86,6 +89,7 @@ impl Node {
             metrics: api::Metrics::new(&api_registry)?,
             registries: vec![api_registry, reconciler_registry],
             changes,
+            access: Access::open(&settings.access)?,
             limits: Limits::default(),
         };
         Ok(Self { places, stores, app, lease: parts.lease, holder: parts.holder, background })

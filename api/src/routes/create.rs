@@ -1,13 +1,15 @@
 //! `POST /jobs`.
 
 use super::job::show;
+use crate::Shared;
+use crate::access::Actor;
 use crate::answer::{etag, hex, json};
 use crate::body::{JsonBody, syntax};
 use crate::problem::{Problem, ProblemBody};
 use crate::query::Params;
 use crate::schema::{JobDocument, JobRequest};
 use crate::view::{JobView, Seen, Shown};
-use crate::{Shared, actor};
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -43,31 +45,41 @@ pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
     params: Params,
     headers: HeaderMap,
+    Extension(actor): Extension<Actor>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     params.finish()?;
-    let key = idempotency_key(&headers)?;
+    submit(&shared, &actor, idempotency_key(&headers)?, &body).await
+}
+
+/// Stores the job that `body` asks for.
+pub(super) async fn submit(
+    shared: &Shared,
+    actor: &Actor,
+    key: Option<String>,
+    body: &str,
+) -> Result<Response, Problem> {
     let app = &shared.app;
     let desired = app
         .job_types
-        .request(&body, app.supports)
-        .map_err(|invalid| syntax(&body).unwrap_or(Problem::Invalid(invalid)))?;
+        .request(body, app.supports)
+        .map_err(|invalid| syntax(body).unwrap_or(Problem::Invalid(invalid)))?;
     let created = Created {
         write: fresh_write_id(),
         at: app.clock.now(),
-        actor: actor().to_owned(),
+        actor: actor.0.to_string(),
         // Without a key nobody compares bodies.
-        body_digest: key.is_some().then(|| hex(&Sha256::digest(&body))),
+        body_digest: key.is_some().then(|| hex(&Sha256::digest(body))),
         idempotency_key: key,
     };
     let new = NewJob { job_id: id(&created)?, created, desired };
-    match store(&shared, &new).await? {
+    match store(shared, &new).await? {
         CreateAnswer::Created => {
             app.metrics.jobs_created.inc();
             tracing::debug!(job_id = %new.job_id, job_type = new.desired.job_type, "job created");
             fresh(new)
         }
-        CreateAnswer::Exists(job) => same(&shared, new, *job).await,
+        CreateAnswer::Exists(job) => same(shared, new, *job).await,
     }
 }
 
@@ -130,7 +142,7 @@ fn location(response: &mut Response, job_id: &JobId) -> Result<(), Problem> {
     Ok(())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > KEY_LIMIT {

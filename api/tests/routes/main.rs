@@ -1,6 +1,8 @@
 //! The API as its clients see it, in process: the router over SQLite in a temporary folder.
 
+mod access;
 mod agreement;
+mod batch;
 mod broken;
 mod create;
 mod edge;

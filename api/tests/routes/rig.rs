@@ -278,6 +278,11 @@ impl Rig {
         Self::with(Limits::default())
     }
 
+    pub(crate) fn guarded(access: api::Access) -> Self {
+        let (rig, app) = Self::parts(Limits::default());
+        Self { router: api::router(App { access, ..app }), ..rig }
+    }
+
     pub(crate) fn with(limits: Limits) -> Self {
         let (rig, app) = Self::parts(limits);
         Self { router: api::router(app), ..rig }
@@ -316,6 +321,7 @@ impl Rig {
             metrics: Metrics::new(&registry).unwrap(),
             registries: vec![registry],
             changes: changes.clone(),
+            access: api::Access::default(),
             limits,
         };
         let rig = Self {

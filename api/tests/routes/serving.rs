@@ -39,7 +39,7 @@ async fn rest(mut stream: TcpStream) -> String {
     text
 }
 
-const CLOSE: &str = "host: x\r\nconnection: close\r\n\r\n";
+const CLOSE: &str = "Host: localhost\r\nconnection: close\r\n\r\n";
 
 async fn submitted(address: SocketAddr) -> String {
     let body = r#"{"job_type":"echo"}"#;
@@ -56,7 +56,7 @@ async fn submitted(address: SocketAddr) -> String {
 async fn the_shutdown_answers_long_polls_at_once_and_closes_idle_connections() {
     let server = server(Limits::default()).await;
     let id = submitted(server.address).await;
-    let poll = sent(server.address, &format!("GET /jobs/{id}?wait=30s HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    let poll = sent(server.address, &format!("GET /jobs/{id}?wait=30s HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
     let idle = TcpStream::connect(server.address).await.unwrap();
     while server.rig.changes.waited_for() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -76,7 +76,7 @@ async fn a_request_that_hangs_is_cut_when_the_grace_is_over() {
     let limits = Limits { shutdown_grace: Duration::from_millis(200), ..Limits::default() };
     let server = server(limits).await;
     server.rig.reads_hang();
-    let hanging = sent(server.address, "GET /jobs/a HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let hanging = sent(server.address, "GET /jobs/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     // Answered over another connection after the first request was sent, so that one is being handled.
     let probe = format!("GET /livez HTTP/1.1\r\n{CLOSE}");
     assert!(rest(sent(server.address, &probe).await).await.ends_with("ok\n"));
@@ -100,7 +100,7 @@ async fn half_a_header_does_not_hold_a_connection_for_ever() {
 async fn half_a_body_is_answered_when_the_time_is_over() {
     let server = server(Limits { request_timeout: Duration::from_millis(100), ..Limits::default() }).await;
     let head =
-        "POST /jobs HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\nhost: x\r\n\r\n{";
+        "POST /jobs HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\nHost: localhost\r\n\r\n{";
     let text = rest(sent(server.address, head).await).await;
     assert!(text.starts_with("HTTP/1.1 504") && text.contains("problem:timeout"), "{text}");
 }

@@ -6,12 +6,14 @@
 //!
 //! An empty value counts as not set, because `${VARIABLE:-}` in a compose file makes one.
 
+mod access;
 mod dot_env;
 mod job_types;
 mod layers;
 mod places;
 mod table;
 
+pub use access::AccessSettings;
 pub use dot_env::DotEnvError;
 pub use job_types::{JobTypesAt, JobTypesError};
 pub use layers::{Effective, Layers, Source};
@@ -49,6 +51,8 @@ pub struct Settings {
     pub hints: HintsFrom,
     /// `AGENT_RUNNER_LISTEN`
     pub listen: SocketAddr,
+    /// Who may call it.
+    pub access: AccessSettings,
     /// `AGENT_RUNNER_METRICS_LISTEN`
     pub metrics_listen: SocketAddr,
     /// `AGENT_RUNNER_MAX_CONCURRENT_TASKS`
@@ -134,6 +138,12 @@ impl Settings {
             artifacts: r.value("AGENT_RUNNER_ARTIFACTS", |text| ArtifactsAt::parse(text, machine.built)),
             hints: r.value("AGENT_RUNNER_HINTS", |text| HintsFrom::parse(text, machine.built)),
             listen: r.value("AGENT_RUNNER_LISTEN", address),
+            access: AccessSettings {
+                tokens_file: r
+                    .given("AGENT_RUNNER_TOKENS_FILE", |text| access::tokens_file(text, machine.is_file)),
+                allow_unauthenticated: r.value("AGENT_RUNNER_ALLOW_UNAUTHENTICATED", access::yes_or_no),
+                hosts: r.given("AGENT_RUNNER_ALLOWED_HOSTS", access::hosts).unwrap_or_default(),
+            },
             metrics_listen: r.value("AGENT_RUNNER_METRICS_LISTEN", address),
             max_concurrent_tasks: r
                 .given("AGENT_RUNNER_MAX_CONCURRENT_TASKS", concurrency)
@@ -162,6 +172,8 @@ impl Settings {
         if r.errors.is_empty() {
             for (name, message) in
                 places::contradictions(&settings.records, &settings.tasks, &settings.artifacts)
+                    .into_iter()
+                    .chain(settings.access.contradiction(settings.listen))
             {
                 let value = (r.get)(name).unwrap_or_else(|| table::default_of(name).to_owned());
                 r.errors.push(BadSetting { name, value, message });
@@ -355,6 +367,24 @@ mod tests {
             [("RECORDS", "dynamodb:"), ("TASKS", "ecs:"), ("ARTIFACTS", "s3://A_B"), ("HINTS", "sqs:q")]
         {
             assert!(read_by(FULL, &[(&format!("AGENT_RUNNER_{name}"), value)]).is_err(), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn nobody_listens_to_the_network_without_tokens_unless_told_so() {
+        let all = ("AGENT_RUNNER_LISTEN", "0.0.0.0:8000");
+        let e = read_by(MACHINE, &[all]).unwrap_err();
+        assert!(e.starts_with("AGENT_RUNNER_LISTEN=0.0.0.0:8000: whoever reaches this address"), "{e}");
+        assert!(read_by(MACHINE, &[all, ("AGENT_RUNNER_ALLOW_UNAUTHENTICATED", "true")]).is_ok());
+        let s = read_by(MACHINE, &[all, ("AGENT_RUNNER_TOKENS_FILE", "there.toml")]).unwrap();
+        assert_eq!(s.access.tokens_file, Some("there.toml".into()));
+        assert!(read_by(MACHINE, &[("AGENT_RUNNER_LISTEN", "[::1]:8000")]).is_ok());
+        let s = read_by(MACHINE, &[("AGENT_RUNNER_ALLOWED_HOSTS", "Orchestrator, a.b")]).unwrap();
+        assert_eq!(s.access.hosts, ["orchestrator", "a.b"]);
+        for (name, value) in
+            [("TOKENS_FILE", "gone"), ("ALLOW_UNAUTHENTICATED", "yes"), ("ALLOWED_HOSTS", "a:1")]
+        {
+            assert!(read_by(MACHINE, &[(&format!("AGENT_RUNNER_{name}"), value)]).is_err(), "{name}={value}");
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Effective {
 }
 
 const PREFIX: &str = "AGENT_RUNNER_";
+/// The one variable whose value is a secret as a whole.
+const SECRET: &str = "AGENT_RUNNER_TOKEN";
 
 fn ours(all: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     all.into_iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()).collect()
@@ -150,6 +152,9 @@ impl Layers {
         TABLE
             .iter()
             .map(|s| match self.find(s.name) {
+                Some((_, source)) if s.name == SECRET => {
+                    Effective { name: s.name, value: "(not shown)".to_owned(), source }
+                }
                 Some((value, source)) => Effective { name: s.name, value: without_password(value), source },
                 None => Effective {
                     name: s.name,
@@ -195,7 +200,11 @@ mod tests {
 
     #[test]
     fn what_is_in_force_is_listed_with_its_source_and_without_passwords() {
-        let layers = Layers::new(layer(&[]), layer(&[("AGENT_RUNNER_URL", "http://a:b@h:1")]), layer(&[]));
+        let layers = Layers::new(
+            layer(&[]),
+            layer(&[("AGENT_RUNNER_URL", "http://a:b@h:1"), ("AGENT_RUNNER_TOKEN", "secret")]),
+            layer(&[]),
+        );
         let built = Built { redis: false, aws: false };
         let machine = Machine { cores: 4, is_file: |_| false, built };
         let settings = Settings::read(|name| layers.get(name), machine).unwrap();
@@ -203,6 +212,7 @@ mod tests {
         assert_eq!(all.len(), TABLE.len());
         let of = |name| all.iter().find(|e| e.name == name).map(|e| (e.value.as_str(), e.source));
         assert_eq!(of("AGENT_RUNNER_URL"), Some(("http://…@h:1", Source::Environment)));
+        assert_eq!(of("AGENT_RUNNER_TOKEN"), Some(("(not shown)", Source::Environment)));
         assert_eq!(of("AGENT_RUNNER_MAX_CONCURRENT_TASKS"), Some(("8", Source::Default)));
     }
 

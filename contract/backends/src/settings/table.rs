@@ -54,6 +54,30 @@ pub const TABLE: &[Setting] = &[
         "Where wake-ups come from; auto is the change feed of the record store, which DynamoDB does not have.",
     ),
     setting("AGENT_RUNNER_LISTEN", "127.0.0.1:8000", "<ip>:<port>", "Where the API listens."),
+    Setting {
+        default_words: "none: whoever reaches the listener may do everything",
+        ..setting(
+            "AGENT_RUNNER_TOKENS_FILE",
+            "",
+            "a file that exists",
+            "The bearer tokens that the API accepts (docs/access.md). Read again when it changes.",
+        )
+    },
+    setting(
+        "AGENT_RUNNER_ALLOW_UNAUTHENTICATED",
+        "false",
+        "true, false",
+        "Listen on other addresses than loopback without tokens.",
+    ),
+    Setting {
+        default_words: "localhost and IP addresses only",
+        ..setting(
+            "AGENT_RUNNER_ALLOWED_HOSTS",
+            "",
+            "names separated by commas, or *",
+            "Further names in the Host header that the API answers to; others could be a web page's DNS trick.",
+        )
+    },
     setting(
         "AGENT_RUNNER_METRICS_LISTEN",
         "127.0.0.1:9464",
@@ -129,6 +153,10 @@ pub const TABLE: &[Setting] = &[
             "http://<host>:<port>",
             "The API that the client verbs call. Unset, and with nothing answering there, `run` works without one.",
         )
+    },
+    Setting {
+        default_words: "none",
+        ..setting("AGENT_RUNNER_TOKEN", "", "a token", "The bearer token that the client verbs send.")
     },
 ];
 
