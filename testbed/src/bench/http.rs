@@ -35,7 +35,7 @@ impl Http {
     /// Any other status, and no answer.
     pub fn get(&mut self, path: &str) -> Result<&str, Failed> {
         self.request.clear();
-        write!(self.request, "GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n")?;
+        write!(self.request, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
         self.exchange(200)
     }
 
@@ -48,7 +48,7 @@ impl Http {
         let size = body.len();
         write!(
             self.request,
-            "POST /jobs HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+            "POST /jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              content-length: {size}\r\n\r\n{body}"
         )?;
         let answer = self.exchange(201)?;
