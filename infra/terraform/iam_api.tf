@@ -2,7 +2,7 @@
 
 resource "aws_iam_role" "api" {
   name               = "${local.name}-api"
-  description        = "The api container: desired records, reading, payloads"
+  description        = "The api container: desired records, and reading"
   assume_role_policy = jsonencode(local.part_trust)
 }
 
@@ -13,14 +13,16 @@ resource "aws_iam_role_policy" "api" {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid    = "ReadJobs"
-        Effect = "Allow"
-        Action = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"]
-        Resource = [
-          aws_dynamodb_table.jobs.arn,
-          "${aws_dynamodb_table.jobs.arn}/index/by_day",
-          "${aws_dynamodb_table.jobs.arn}/index/active",
-        ]
+        Sid      = "ReadJobs"
+        Effect   = "Allow"
+        Action   = ["dynamodb:GetItem", "dynamodb:BatchGetItem"]
+        Resource = aws_dynamodb_table.jobs.arn
+      },
+      {
+        Sid      = "ListJobs"
+        Effect   = "Allow"
+        Action   = "dynamodb:Query"
+        Resource = "${aws_dynamodb_table.jobs.arn}/index/by_day"
       },
       # dynamodb:Attributes are the top-level names that a request mentions, in writes and in conditions alike.
       # PutItem, which would replace what others wrote, is nobody's: jobs are created by UpdateItem.
@@ -47,20 +49,15 @@ resource "aws_iam_role_policy" "api" {
         Sid      = "ReadArtifacts"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = [local.jobs_arn, local.payloads_arn]
+        Resource = local.jobs_arn
       },
+      # Also tells a missing object (404) from a forbidden one (403). A condition on s3:prefix would spoil that: a
+      # request for an object has no prefix.
       {
-        Sid       = "ListArtifactsOfJobs"
-        Effect    = "Allow"
-        Action    = "s3:ListBucket"
-        Resource  = local.bucket_arn
-        Condition = { StringLike = { "s3:prefix" = ["jobs/*"] } }
-      },
-      {
-        Sid      = "StorePayloads"
+        Sid      = "ListArtifacts"
         Effect   = "Allow"
-        Action   = "s3:PutObject"
-        Resource = local.payloads_arn
+        Action   = "s3:ListBucket"
+        Resource = local.bucket_arn
       },
     ]
   })

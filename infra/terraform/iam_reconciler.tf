@@ -9,7 +9,7 @@ resource "aws_iam_role" "reconciler" {
 locals {
   # `desired` is here because every decision is conditional on the raw `desired` that it saw, and IAM cannot
   # tell a condition from a write. That the reconciler never writes it is a promise of the types, not of IAM.
-  reconciler_job_attributes     = ["job_id", "control", "status", "desired", "active_shard", "rev", "expiry_shard", "expires_at"]
+  reconciler_job_attributes     = ["job_id", "control", "status", "desired", "active_shard", "expiry_shard", "expires_at"]
   reconciler_attempt_attributes = ["job_id", "token", "claim", "gate", "closing"]
 }
 
@@ -25,11 +25,16 @@ resource "aws_iam_role_policy" "reconciler" {
 locals {
   reconciler_records = [
     {
-      Sid    = "ReadJobs"
+      Sid      = "ReadJobs"
+      Effect   = "Allow"
+      Action   = "dynamodb:GetItem"
+      Resource = aws_dynamodb_table.jobs.arn
+    },
+    {
+      Sid    = "ListActiveAndExpiredJobs"
       Effect = "Allow"
-      Action = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"]
+      Action = "dynamodb:Query"
       Resource = [
-        aws_dynamodb_table.jobs.arn,
         "${aws_dynamodb_table.jobs.arn}/index/active",
         "${aws_dynamodb_table.jobs.arn}/index/expiring",
       ]
@@ -89,17 +94,17 @@ locals {
       Action   = "s3:GetObject"
       Resource = [local.jobs_arn, local.payloads_arn]
     },
+    # Also tells a missing object from a forbidden one; see the API's.
     {
-      Sid       = "ListArtifactsOfJobs"
-      Effect    = "Allow"
-      Action    = "s3:ListBucket"
-      Resource  = local.bucket_arn
-      Condition = { StringLike = { "s3:prefix" = ["jobs/*"] } }
+      Sid      = "ListArtifacts"
+      Effect   = "Allow"
+      Action   = "s3:ListBucket"
+      Resource = local.bucket_arn
     },
     {
       Sid      = "PublishResultsAndStorePayloads"
       Effect   = "Allow"
-      Action   = "s3:PutObject"
+      Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
       Resource = ["${local.bucket_arn}/jobs/*/result.json", local.payloads_arn]
     },
     # A wildcard spans slashes, so the statement above would cover the results of attempts.
@@ -149,6 +154,13 @@ locals {
       Action    = "ecs:TagResource"
       Resource  = local.worker_tasks_arn
       Condition = { StringEquals = { "ecs:CreateAction" = "RunTask" } }
+    },
+    # At its start, for sizes and the processor. The action knows no resources.
+    {
+      Sid      = "ReadTaskDefinitions"
+      Effect   = "Allow"
+      Action   = "ecs:DescribeTaskDefinition"
+      Resource = "*"
     },
     # Exactly the roles of workers: RunTask can override the task role, and with a wider grant the reconciler
     # could start a task with any role of the account.

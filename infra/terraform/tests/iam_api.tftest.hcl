@@ -13,14 +13,16 @@ run "the_api_reads_writes_its_own_sections_of_jobs_and_can_neither_launch_nor_de
   assert {
     condition = jsondecode(aws_iam_role_policy.api.policy).Statement == [
       {
-        Sid    = "ReadJobs"
-        Effect = "Allow"
-        Action = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"]
-        Resource = [
-          "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs",
-          "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/by_day",
-          "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/active",
-        ]
+        Sid      = "ReadJobs"
+        Effect   = "Allow"
+        Action   = ["dynamodb:GetItem", "dynamodb:BatchGetItem"]
+        Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs"
+      },
+      {
+        Sid      = "ListJobs"
+        Effect   = "Allow"
+        Action   = "dynamodb:Query"
+        Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/by_day"
       },
       {
         Sid      = "WriteOwnSectionsOfJobs"
@@ -47,20 +49,13 @@ run "the_api_reads_writes_its_own_sections_of_jobs_and_can_neither_launch_nor_de
         Sid      = "ReadArtifacts"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = ["arn:aws:s3:::agent-runner-bucket/jobs/*", "arn:aws:s3:::agent-runner-bucket/payloads/*"]
+        Resource = "arn:aws:s3:::agent-runner-bucket/jobs/*"
       },
       {
-        Sid       = "ListArtifactsOfJobs"
-        Effect    = "Allow"
-        Action    = "s3:ListBucket"
-        Resource  = "arn:aws:s3:::agent-runner-bucket"
-        Condition = { StringLike = { "s3:prefix" = ["jobs/*"] } }
-      },
-      {
-        Sid      = "StorePayloads"
+        Sid      = "ListArtifacts"
         Effect   = "Allow"
-        Action   = "s3:PutObject"
-        Resource = "arn:aws:s3:::agent-runner-bucket/payloads/*"
+        Action   = "s3:ListBucket"
+        Resource = "arn:aws:s3:::agent-runner-bucket"
       },
     ]
     error_message = aws_iam_role_policy.api.policy

@@ -11,13 +11,18 @@ run "the_reconciler_writes_its_own_sections_collects_and_holds_the_lease" {
   command = apply
 
   assert {
-    condition = slice(jsondecode(aws_iam_role_policy.reconciler.policy).Statement, 0, 8) == [
+    condition = slice(jsondecode(aws_iam_role_policy.reconciler.policy).Statement, 0, 9) == [
       {
-        Sid    = "ReadJobs"
+        Sid      = "ReadJobs"
+        Effect   = "Allow"
+        Action   = "dynamodb:GetItem"
+        Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs"
+      },
+      {
+        Sid    = "ListActiveAndExpiredJobs"
         Effect = "Allow"
-        Action = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query"]
+        Action = "dynamodb:Query"
         Resource = [
-          "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs",
           "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/active",
           "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/expiring",
         ]
@@ -34,7 +39,7 @@ run "the_reconciler_writes_its_own_sections_collects_and_holds_the_lease" {
         Action   = "dynamodb:UpdateItem"
         Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs"
         Condition = { "ForAllValues:StringEquals" = {
-          "dynamodb:Attributes" = ["job_id", "control", "status", "desired", "active_shard", "rev", "expiry_shard", "expires_at"]
+          "dynamodb:Attributes" = ["job_id", "control", "status", "desired", "active_shard", "expiry_shard", "expires_at"]
         } }
       },
       {
@@ -77,7 +82,7 @@ run "the_reconciler_publishes_and_collects_but_never_writes_what_attempts_store"
   command = apply
 
   assert {
-    condition = slice(jsondecode(aws_iam_role_policy.reconciler.policy).Statement, 8, 13) == [
+    condition = slice(jsondecode(aws_iam_role_policy.reconciler.policy).Statement, 9, 14) == [
       {
         Sid      = "ReadArtifacts"
         Effect   = "Allow"
@@ -85,16 +90,15 @@ run "the_reconciler_publishes_and_collects_but_never_writes_what_attempts_store"
         Resource = ["arn:aws:s3:::agent-runner-bucket/jobs/*", "arn:aws:s3:::agent-runner-bucket/payloads/*"]
       },
       {
-        Sid       = "ListArtifactsOfJobs"
-        Effect    = "Allow"
-        Action    = "s3:ListBucket"
-        Resource  = "arn:aws:s3:::agent-runner-bucket"
-        Condition = { StringLike = { "s3:prefix" = ["jobs/*"] } }
+        Sid      = "ListArtifacts"
+        Effect   = "Allow"
+        Action   = "s3:ListBucket"
+        Resource = "arn:aws:s3:::agent-runner-bucket"
       },
       {
         Sid      = "PublishResultsAndStorePayloads"
         Effect   = "Allow"
-        Action   = "s3:PutObject"
+        Action   = ["s3:PutObject", "s3:AbortMultipartUpload"]
         Resource = ["arn:aws:s3:::agent-runner-bucket/jobs/*/result.json", "arn:aws:s3:::agent-runner-bucket/payloads/*"]
       },
       {
@@ -118,7 +122,7 @@ run "the_reconciler_launches_workers_in_its_cluster_and_passes_exactly_two_roles
   command = apply
 
   assert {
-    condition = slice(jsondecode(aws_iam_role_policy.reconciler.policy).Statement, 13, length(jsondecode(aws_iam_role_policy.reconciler.policy).Statement)) == [
+    condition = slice(jsondecode(aws_iam_role_policy.reconciler.policy).Statement, 14, length(jsondecode(aws_iam_role_policy.reconciler.policy).Statement)) == [
       {
         Sid    = "LaunchWorkers"
         Effect = "Allow"
@@ -152,6 +156,12 @@ run "the_reconciler_launches_workers_in_its_cluster_and_passes_exactly_two_roles
         Action    = "ecs:TagResource"
         Resource  = "arn:aws:ecs:us-east-1:123456789012:task/agent-runner/*"
         Condition = { StringEquals = { "ecs:CreateAction" = "RunTask" } }
+      },
+      {
+        Sid      = "ReadTaskDefinitions"
+        Effect   = "Allow"
+        Action   = "ecs:DescribeTaskDefinition"
+        Resource = "*"
       },
       {
         Sid    = "PassTheRolesOfWorkers"
