@@ -41,7 +41,8 @@ pub enum Kind {
     Missing,
     /// ECS forgets `task`, which must have stopped, or the client token `token`.
     Forget,
-    /// The container of `task`, or of the next launches, is killed after `seconds`, as for lack of memory.
+    /// The container of `task`, or of the next launches, is killed after `seconds`, counted from its start when
+    /// that is still to come; as for lack of memory, or for `reason`.
     KillTask,
 }
 
@@ -102,7 +103,7 @@ pub struct Fault {
     /// Of [`Kind::Refuse`].
     #[serde(default)]
     pub message: Option<String>,
-    /// Of [`Kind::FailToStart`].
+    /// Of [`Kind::FailToStart`], and of [`Kind::KillTask`] (empty: none is given).
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -119,6 +120,9 @@ fn once() -> u32 {
 const CANNOT_PULL: &str = "CannotPullContainerError: pull image manifest has been retried 5 time(s): failed to \
                            resolve ref worker:latest: i/o timeout";
 
+// Amazon ECS developer guide, "OutOfMemory error codes in Amazon ECS".
+const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
 impl Fault {
     pub(crate) fn delay(&self) -> Duration {
         Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
@@ -126,6 +130,10 @@ impl Fault {
 
     pub(crate) fn start_failure(&self) -> String {
         self.reason.clone().unwrap_or_else(|| CANNOT_PULL.to_owned())
+    }
+
+    pub(crate) fn kill_reason(&self) -> String {
+        self.reason.clone().unwrap_or_else(|| OUT_OF_MEMORY.to_owned())
     }
 
     fn matches(&self, action: &str, subject: &Subject<'_>) -> bool {

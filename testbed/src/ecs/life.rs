@@ -126,6 +126,9 @@ impl World {
             }
         };
         *self.executions.entry(token).or_default() += 1;
+        if let Some((delay, reason)) = self.tasks.get_mut(id).and_then(|task| task.fate.kill.take()) {
+            self.after(delay, Timer::HostKill { task: id.to_owned(), reason });
+        }
         Ok(container)
     }
 
@@ -217,11 +220,10 @@ impl World {
         }
     }
 
-    /// The host kills the container, for lack of memory for example.
-    // Amazon ECS developer guide, "Stopped tasks error codes": OutOfMemoryError stands at the container.
-    pub(crate) fn host_kill(&mut self, id: &str) {
+    /// The host kills the container; the reason stands at the container, if there is one.
+    pub(crate) fn host_kill(&mut self, id: &str, reason: String) {
         if let Some(task) = self.tasks.get_mut(id).filter(|task| task.is_alive()) {
-            task.container_reason = Some("OutOfMemoryError: Container killed due to memory usage".to_owned());
+            task.container_reason = Some(reason).filter(|reason| !reason.is_empty());
             self.kill(id);
         }
     }

@@ -30,6 +30,18 @@
 //!   once they are older than an hour, and DescribeTasks that shows an older state of a task.
 //! * `base` of a strategy with more than one task per call: all tasks of a call have one capacity provider.
 //!
+//! # Use
+//! ```no_run
+//! use testbed::ecs::{EcsDouble, Execution, Options, Worker};
+//!
+//! let worker = Worker { command: vec!["/usr/bin/true".to_owned()], ..Worker::default() };
+//! let options = Options { execution: Execution::Process(worker), ..Options::default() };
+//! let double = EcsDouble::start(options)?;
+//! println!("AWS_ENDPOINT_URL_ECS={}", double.url());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//! As a program: `ecs-double --worker <executable>`.
+//!
 //! # The double's own endpoints
 //! * `POST /_double/faults` `{"faults": [{"fault": "NoCapacity", "times": 3, "started_by": "job-1"}]}`, with
 //!   `"clear": true` to drop what waits; see [`faults::Fault`].

@@ -252,7 +252,15 @@ impl World {
         let task = id.to_owned();
         match fault.fault {
             Kind::SpotInterrupt => self.after(seconds, Timer::Interrupt { task }),
-            Kind::KillTask => self.after(seconds, Timer::HostKill { task }),
+            Kind::KillTask => {
+                let reason = fault.kill_reason();
+                match self.tasks.get_mut(id) {
+                    Some(task) if matches!(task.container, Container::Waiting) => {
+                        task.fate.kill = Some((seconds, reason));
+                    }
+                    _ => self.after(seconds, Timer::HostKill { task, reason }),
+                }
+            }
             Kind::Missing => {
                 let until = self.now + millis(seconds);
                 if let Some(task) = self.tasks.get_mut(id) {

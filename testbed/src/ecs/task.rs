@@ -82,6 +82,8 @@ pub(crate) struct Fate {
     pub(crate) fail_to_start: Option<String>,
     /// No phase takes time.
     pub(crate) at_once: bool,
+    /// Its container is killed so long after it was started, for this reason.
+    pub(crate) kill: Option<(Duration, String)>,
 }
 
 /// A task.

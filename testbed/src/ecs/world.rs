@@ -30,7 +30,7 @@ pub(crate) enum Timer {
     /// Spot takes the capacity back.
     Interrupt { task: String },
     /// The host kills the container.
-    HostKill { task: String },
+    HostKill { task: String, reason: String },
     /// An event arrives.
     Deliver { event: Value },
 }
@@ -176,7 +176,7 @@ impl World {
             Timer::Kill { task } => self.kill(&task),
             Timer::Forget { task } => self.forget(&task),
             Timer::Interrupt { task } => self.interrupt(&task),
-            Timer::HostKill { task } => self.host_kill(&task),
+            Timer::HostKill { task, reason } => self.host_kill(&task, reason),
             Timer::Deliver { event } => self.outbox.deliver(event),
         }
     }

@@ -231,6 +231,10 @@ fn a_killed_container_is_reported_as_out_of_memory() {
     );
     assert_eq!(task["containers"][0]["exitCode"], 137);
     assert_eq!(task["containers"][0]["reason"], "OutOfMemoryError: Container killed due to memory usage");
+    rig.fault(json!({"fault": "KillTask", "reason": ""}));
+    let task = rig.task(&rig.launched(&run("u")));
+    assert_eq!(task["containers"][0]["exitCode"], 137);
+    assert!(task["containers"][0].get("reason").is_none(), "killed, and nobody says why");
 }
 
 #[test]

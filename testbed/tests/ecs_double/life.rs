@@ -121,7 +121,13 @@ fn a_task_that_is_stopped_before_it_started_has_no_exit_code() {
         rig.advance(wait);
         let answer = rig.stop(&arn);
         assert_eq!(answer["task"]["desiredStatus"], "STOPPED");
-        rig.advance(12.1);
+        rig.advance(10.8);
+        assert_eq!(
+            status(&rig.task(&arn)).0,
+            "DEPROVISIONING",
+            "a phase that was cut short ends no other one"
+        );
+        rig.advance(1.3);
         let task = rig.task(&arn);
         assert_eq!(status(&task), ("STOPPED", "STOPPED"), "after {wait} s: {task:#}");
         assert_eq!(
