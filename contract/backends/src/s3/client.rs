@@ -9,17 +9,24 @@ use aws_sdk_s3::config::{Builder, Config, StalledStreamProtectionConfig};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time limits of the calls to S3.
+/// Limits of the calls to S3.
 #[derive(Debug, Clone, Copy)]
 pub struct S3Limits {
     /// Of a request with little content: reading what an object is, listing, deleting, a small object.
     pub quick: Limits,
-    /// Of a request that carries up to [`PART`](super::source::PART) bytes.
+    /// Of a request that carries up to a part.
     pub bulk: Limits,
     /// How long a body may stand still, sent or received, before its request counts as failed. The SDK's own
     /// 5 s have been too short for a busy machine; without any a lost packet blocks a read for ever, because
     /// the limits above end with the head of the answer.
     pub stalled: Duration,
+    /// A client that was not used for this long is replaced by a fresh one: whatever lies between us and S3
+    /// may have forgotten its connections meanwhile, and a large request on such a connection hangs until its
+    /// time limit instead of failing at once. A worker is idle like that for as long as its agent runs.
+    pub idle: Duration,
+    /// Bytes of a part of a multipart upload, and the largest object that is stored by one request. S3 takes
+    /// parts from 5 MiB on (multipart upload limits, S3 user guide); one is held in memory at a time.
+    pub part: u64,
 }
 
 impl Default for S3Limits {
@@ -28,14 +35,15 @@ impl Default for S3Limits {
             attempt: Duration::from_secs(attempt),
             operation: Duration::from_secs(operation),
         };
-        Self { quick: limits(10, 35), bulk: limits(60, 150), stalled: Duration::from_secs(10) }
+        Self {
+            quick: limits(10, 35),
+            bulk: limits(60, 150),
+            stalled: Duration::from_secs(10),
+            idle: Duration::from_secs(5),
+            part: 8 << 20,
+        }
     }
 }
-
-/// A client that was not used for this long is replaced by a fresh one: whatever lies between us and S3 may
-/// have forgotten its connections meanwhile, and a large request on such a connection hangs until its time
-/// limit instead of failing at once. A worker is idle like that for as long as its agent runs.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// Objects whose transfer is given the limits of bulk.
 const BULK: u64 = 256 * 1024;
@@ -65,11 +73,16 @@ impl Clients {
     /// A client with no connection that was idle for long. Credentials are shared by all.
     pub(super) fn get(&self) -> Client {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.1.elapsed() > IDLE {
+        if current.1.elapsed() > self.limits.idle {
             current.0 = Client::from_conf(self.config.clone());
         }
         current.1 = Instant::now();
         current.0.clone()
+    }
+
+    /// See [`S3Limits::part`].
+    pub(super) fn part(&self) -> u64 {
+        self.limits.part
     }
 
     /// What a request that transfers `size` bytes overrides.

@@ -40,7 +40,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Artifacts in an S3 bucket. See the module's description. To be used within a tokio runtime.
+/// Artifacts in an S3 bucket. See the module's description.
 #[derive(Debug)]
 pub struct S3Artifacts {
     bucket: String,
@@ -103,23 +103,23 @@ fn failed(key: &str, verb: &'static str, fault: Fault) -> ArtifactsError {
 impl Artifacts for S3Artifacts {
     async fn put(&self, key: &str, content: Content<'_>) -> Result<Stored, ArtifactsError> {
         key::check(key)?;
-        self.put_once(key, content).await
+        aws::within(self.put_once(key, content)).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, ArtifactsError> {
         key::check(key)?;
-        self.read(key, range).await.map_err(|fault| failed(key, "read", fault))
+        aws::within(self.read(key, range)).await.map_err(|fault| failed(key, "read", fault))
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>, ArtifactsError> {
         key::check(key)?;
-        let head = self.head(key).await.map_err(|fault| failed(key, "read", fault))?;
+        let head = aws::within(self.head(key)).await.map_err(|fault| failed(key, "read", fault))?;
         Ok(head.map(|head| head.size))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ArtifactsError> {
         key::check(prefix)?;
-        self.list_below(prefix).await.map_err(|fault| failed(prefix, "listed", fault))
+        aws::within(self.list_below(prefix)).await.map_err(|fault| failed(prefix, "listed", fault))
     }
 
     async fn publish(
@@ -129,16 +129,17 @@ impl Artifacts for S3Artifacts {
         token: &LaunchToken,
         expected: &ManifestEntry,
     ) -> Result<Publication, ArtifactsError> {
-        self.publish_forward(job_id, number, token, expected).await
+        aws::within(self.publish_forward(job_id, number, token, expected)).await
     }
 
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
         let folder = format!("jobs/{job_id}");
-        self.delete_below(&folder).await.map_err(|fault| failed(&folder, "deleted", fault))
+        aws::within(self.delete_below(&folder)).await.map_err(|fault| failed(&folder, "deleted", fault))
     }
 
     async fn download_url(&self, key: &str, content_type: &str) -> Result<Option<String>, ArtifactsError> {
         key::check(key)?;
-        self.presigned(key, content_type).await.map(Some).map_err(|fault| failed(key, "read", fault))
+        let url = aws::within(self.presigned(key, content_type)).await;
+        url.map(Some).map_err(|fault| failed(key, "read", fault))
     }
 }

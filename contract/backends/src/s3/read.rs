@@ -1,7 +1,7 @@
 //! Reading, listing and deleting.
 
 use super::fault::Fault;
-use super::source::{PART, base64_of_hex};
+use super::source::base64_of_hex;
 use super::{S3Artifacts, Tries};
 use crate::artifacts::Stored;
 use crate::dir::key;
@@ -10,6 +10,13 @@ use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, Delete, ObjectIdentifier};
 use std::collections::HashMap;
 use std::ops::Range;
+
+/// Tries of a body that breaks off or stands still; fewer than of a request, since each may take as long as
+/// a stall is borne.
+const BODY_TRIES: u32 = 3;
+
+/// The most memory that is taken for a body before it arrives.
+const MOST_AHEAD: usize = 8 << 20;
 
 /// What S3 says of an object.
 #[derive(Debug)]
@@ -85,7 +92,7 @@ impl S3Artifacts {
                 Ok(bytes) => return Ok(bytes),
                 Err(fault) => fault,
             };
-            if !tries.another().await {
+            if tries.0 + 1 == BODY_TRIES || !tries.another().await {
                 return Err(fault);
             }
         }
@@ -185,7 +192,7 @@ fn unsigned(size: Option<i64>) -> u64 {
 /// streams ends this.
 async fn body(mut answer: GetObjectOutput) -> Result<Vec<u8>, Fault> {
     let length = usize::try_from(unsigned(answer.content_length)).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(length.min(PART as usize));
+    let mut bytes = Vec::with_capacity(length.min(MOST_AHEAD));
     while let Some(chunk) = answer.body.next().await {
         bytes.extend_from_slice(&chunk.map_err(|e| Fault::Uncertain(format!("the content broke off: {e}")))?);
     }

@@ -10,15 +10,12 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
-/// Bytes of a part of a multipart upload, and the largest object that is stored by one request. S3 takes
-/// parts from 5 MiB on (multipart upload limits, S3 user guide); one is held in memory at a time.
-pub(super) const PART: u64 = 8 << 20;
-/// The most parts of an upload (the same page).
+/// The most parts of an upload (multipart upload limits, S3 user guide).
 const MOST_PARTS: u64 = 10_000;
 
-/// Bytes per part of an upload of `size` bytes.
-pub(super) fn part_size(size: u64) -> u64 {
-    PART.max(size.div_ceil(MOST_PARTS))
+/// Bytes per part of an upload of `size` bytes, where `least` is enough for as many parts as S3 allows.
+pub(super) fn part_size(size: u64, least: u64) -> u64 {
+    least.max(size.div_ceil(MOST_PARTS))
 }
 
 /// Content that can be read more than once.
@@ -42,8 +39,9 @@ impl Source<'_> {
 impl S3Artifacts {
     /// An object as a source, with its size and checksum. It is read once for that, and a small one is kept.
     pub(super) async fn source<'a>(&self, key: &'a str, head: Head) -> Result<(Source<'a>, Stored), Fault> {
-        if head.size <= PART {
-            let bytes = if head.size == 0 { Vec::new() } else { self.piece(key, &head, 0, PART).await? };
+        let part = self.clients.part();
+        if head.size <= part {
+            let bytes = if head.size == 0 { Vec::new() } else { self.piece(key, &head, 0, part).await? };
             let stored = digest::of_bytes(&bytes);
             return Ok((Source::Local(Local::Bytes(Cow::Owned(bytes))), stored));
         }
@@ -56,7 +54,7 @@ impl S3Artifacts {
         let mut hash = Sha256::new();
         let mut at = 0;
         while at < head.size {
-            let piece = self.piece(key, head, at, PART).await?;
+            let piece = self.piece(key, head, at, self.clients.part()).await?;
             at += piece.len() as u64;
             hash.update(&piece);
         }
@@ -166,10 +164,11 @@ mod tests {
 
     #[test]
     fn an_upload_of_any_size_fits_into_the_parts_that_s3_allows() {
-        assert_eq!(part_size(1), PART);
-        assert_eq!(part_size(PART * MOST_PARTS), PART);
-        for size in [PART * MOST_PARTS + 1, 5 << 40] {
-            assert!(size.div_ceil(part_size(size)) <= MOST_PARTS, "{size}");
+        let least = 8 << 20;
+        assert_eq!(part_size(1, least), least);
+        assert_eq!(part_size(least * MOST_PARTS, least), least);
+        for size in [least * MOST_PARTS + 1, 5 << 40] {
+            assert!(size.div_ceil(part_size(size, least)) <= MOST_PARTS, "{size}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writing an object under a condition: by one request, or in parts when it is large.
 
 use super::fault::Fault;
-use super::source::{PART, Source, base64, base64_of_hex, part_size};
+use super::source::{Source, base64, base64_of_hex, part_size};
 use super::{S3Artifacts, Tries};
 use crate::artifacts::Stored;
 use aws_sdk_s3::primitives::ByteStream;
@@ -44,7 +44,11 @@ pub(super) struct Upload<'a> {
 impl S3Artifacts {
     /// Writes an object once; the caller repeats. A fault says what may have become of it.
     pub(super) async fn upload(&self, upload: &Upload<'_>) -> Result<(), Fault> {
-        if upload.stored.size <= PART { self.whole(upload).await } else { self.in_parts(upload).await }
+        if upload.stored.size <= self.clients.part() {
+            self.whole(upload).await
+        } else {
+            self.in_parts(upload).await
+        }
     }
 
     async fn whole(&self, upload: &Upload<'_>) -> Result<(), Fault> {
@@ -90,7 +94,7 @@ impl S3Artifacts {
 
     async fn parts(&self, upload: &Upload<'_>, id: &str) -> Result<Vec<CompletedPart>, Fault> {
         let size = upload.stored.size;
-        let length = part_size(size);
+        let length = part_size(size, self.clients.part());
         let (mut parts, mut at, mut hash) = (Vec::new(), 0, Sha256::new());
         for number in 1.. {
             if at == size {

@@ -3,6 +3,7 @@
 
 mod dynamodb_local;
 mod ministack;
+pub(crate) mod proxy;
 
 pub(crate) use dynamodb_local::DynamodbLocal;
 pub(crate) use ministack::Ministack;

@@ -1,9 +1,12 @@
 //! A bucket of MiniStack, directly or through a proxy that misbehaves on request.
-#![allow(dead_code, reason = "each test binary uses some of this")]
 
-pub(crate) mod proxy;
+mod faults;
+mod large;
+mod policy;
+mod publishing;
 
-use super::aws_support::{ACCESS_KEY, Ministack, REGION};
+use super::aws_support::proxy::{Fate, Proxy, Request};
+use super::aws_support::{ACCESS_KEY, Ministack, REGION, leave_out};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
@@ -44,7 +47,13 @@ pub(crate) fn config(endpoint: &str) -> SdkConfig {
 /// Limits that let a test of a fault end soon.
 pub(crate) fn short() -> S3Limits {
     let limits = Limits { attempt: Duration::from_secs(2), operation: Duration::from_secs(8) };
-    S3Limits { quick: limits, bulk: limits, stalled: Duration::from_secs(1) }
+    S3Limits {
+        quick: limits,
+        bulk: limits,
+        stalled: Duration::from_secs(1),
+        part: 5 << 20,
+        ..S3Limits::default()
+    }
 }
 
 /// A bucket that nothing else uses.
@@ -76,4 +85,34 @@ impl Bucket {
         let answer = run(self.client.list_multipart_uploads().bucket(&self.name).send()).expect("a list");
         answer.uploads().len()
     }
+}
+
+/// A bucket behind a proxy.
+pub(crate) struct Stage {
+    pub(crate) bucket: Bucket,
+    pub(crate) proxy: Proxy,
+    /// Through the proxy.
+    pub(crate) artifacts: S3Artifacts,
+    /// Past it.
+    pub(crate) direct: S3Artifacts,
+}
+
+/// The stage of a test, or `None` where MiniStack is not installed.
+pub(crate) fn stage(rule: impl FnMut(&Request) -> Fate + Send + 'static) -> Option<Stage> {
+    let server = Ministack::shared().inspect_err(|why| leave_out("S3", why)).ok()?;
+    let bucket = Bucket::create(server);
+    let proxy = Proxy::start(&server.endpoint(), rule);
+    let artifacts = bucket.artifacts(&proxy.endpoint(), short());
+    let direct = bucket.artifacts(&server.endpoint(), short());
+    Some(Stage { bucket, proxy, artifacts, direct })
+}
+
+/// A PUT of an object; a part of a large one is none.
+pub(crate) fn is_put(request: &Request) -> bool {
+    request.method == "PUT" && !request.target.contains("uploadId=")
+}
+
+/// A GET of an object; a listing is none.
+pub(crate) fn is_get(request: &Request) -> bool {
+    request.method == "GET" && !request.target.contains("list-type=")
 }

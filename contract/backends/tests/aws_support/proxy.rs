@@ -228,7 +228,7 @@ fn body(reader: &mut impl BufRead, headers: &Headers) -> io::Result<Vec<u8>> {
 
 /// An error as S3 writes it, or as SQS and DynamoDB do for a request in JSON.
 fn refusal(request: &Request, status: u16, code: &str) -> Vec<u8> {
-    let (kind, text) = if request.header("content-type").contains("json") {
+    let (kind, text) = if request.header("content-type").starts_with("application/x-amz-json") {
         ("application/x-amz-json-1.0", format!(r#"{{"__type":"{code}","message":"scripted"}}"#))
     } else {
         let xml =
