@@ -108,5 +108,7 @@ fn attempt(told: Told<'_>) -> Option<AttemptView> {
         tasks: TasksSeen::default(),
         stop_asked: false,
         published: None,
+        price: None,
+        phases: std::collections::BTreeMap::new(),
     })
 }

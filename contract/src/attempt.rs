@@ -1,6 +1,7 @@
 //! The attempt record: one claimed launch.
 
 use crate::class::FailureClass;
+use crate::desired::Usd;
 use crate::id::{JobId, LaunchToken, TaskId, WriteId};
 use crate::json::{JsonText, Raw};
 use crate::status::words;
@@ -122,6 +123,8 @@ words! {
         Retried = "Retried",
         /// `active_deadline_seconds`.
         DeadlineExceeded = "DeadlineExceeded",
+        /// `max_cost_usd`.
+        CostLimitExceeded = "CostLimitExceeded",
         /// `attempt_timeout_seconds`.
         AttemptTimeout = "AttemptTimeout",
         /// `start_timeout_seconds`.
@@ -147,6 +150,9 @@ pub struct Report {
     /// How the attempt ended; written together with `gate = finished`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Times of launch phases that the worker learned from its platform, by name; see [`phase`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases: BTreeMap<String, Timestamp>,
 }
 
 /// How an attempt ended, as its worker saw it. When this is written, the agent's process group is gone and
@@ -269,15 +275,49 @@ pub struct Evidence {
     /// The runtime's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_reason: Option<String>,
+    /// The runtime's own words about the worker's container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_reason: Option<String>,
+    /// What the attempt is estimated to have cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Usd>,
     /// The runtime no longer knew the task when it was last asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forgotten: bool,
     /// The launch was refused for certain: what the runtime said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
-    /// Times of the launch phases, by name (`created`, `pull_started`, `started`, `stopped`).
+    /// Times of the launch phases, by name; see [`phase`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub phases: BTreeMap<String, Timestamp>,
+}
+
+/// The names of launch phases: what has happened at the time. Those of one clock are in this order.
+pub mod phase {
+    /// The job's run began to wait.
+    pub const QUEUED: &str = "queued";
+    /// The attempt was claimed.
+    pub const CLAIMED: &str = "claimed";
+    /// The runtime made the task.
+    pub const CREATED: &str = "created";
+    /// The task was connected to its network.
+    pub const CONNECTED: &str = "connected";
+    /// The pull of its images began, and with it what is billed.
+    pub const PULL_STARTED: &str = "pull_started";
+    /// The images are there.
+    pub const PULL_STOPPED: &str = "pull_stopped";
+    /// The runtime saw the worker running.
+    pub const STARTED: &str = "started";
+    /// The worker passed the start gate.
+    pub const GATE_PASSED: &str = "gate_passed";
+    /// The worker had the outcome.
+    pub const FINISHED: &str = "finished";
+    /// The runtime began to stop the task.
+    pub const STOPPING: &str = "stopping";
+    /// Worker and agent were gone.
+    pub const EXECUTION_STOPPED: &str = "execution_stopped";
+    /// Everything of the task was gone.
+    pub const STOPPED: &str = "stopped";
 }
 
 /// A definite refusal of a launch.

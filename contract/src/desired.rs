@@ -5,7 +5,7 @@ use crate::class::FailureClass;
 use crate::decode::{FieldError, Fields, Invalid};
 use crate::json::JsonText;
 use crate::status::words;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -157,6 +157,31 @@ impl Serialize for Usd {
         // Exact for every amount below 9 billion dollars.
         #[allow(clippy::cast_precision_loss, reason = "amounts are far below 2^53 millionths")]
         s.serialize_f64(self.0 as f64 / 1e6)
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let dollars = f64::deserialize(d)?;
+        if (0.0..9e9).contains(&dollars) {
+            Ok(Self((dollars * 1e6).round() as u64))
+        } else {
+            Err(serde::de::Error::custom("an amount of US dollars from 0 on"))
+        }
+    }
+}
+
+impl Usd {
+    /// The sum, saturating.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
+    /// What is left of this after `less`, at least nothing.
+    #[must_use]
+    pub fn less(self, less: Self) -> Self {
+        Self(self.0.saturating_sub(less.0))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The job record.
 
+use crate::desired::Usd;
 use crate::id::{JobId, LaunchToken, WriteId};
 use crate::json::Raw;
 use crate::status::{Reason, Status, words};
@@ -94,6 +95,10 @@ pub struct Control {
     /// The attempt whose result is the job's result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
+    /// What the closed attempts of all runs are estimated to have cost, in US dollars; absent where tasks cost
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Usd>,
 }
 
 fn is_zero(n: &u32) -> bool {

@@ -44,6 +44,10 @@ pub struct JobType {
     pub defaults: Map<String, Value>,
     /// The largest values that are accepted, by field name.
     pub limits: BTreeMap<String, i64>,
+    /// The ECS task definition that runs it, with its revision; absent for that of the settings.
+    pub task_definition: Option<String>,
+    /// Security groups of its tasks on ECS; none for those of the settings.
+    pub security_groups: Vec<String>,
 }
 
 /// What the task runtime can honour; a request for the rest is refused, never ignored.
@@ -87,6 +91,9 @@ struct Entry {
     defaults: Map<String, Value>,
     #[serde(default)]
     limits: BTreeMap<String, i64>,
+    task_definition: Option<String>,
+    #[serde(default)]
+    security_groups: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,6 +109,8 @@ impl Default for JobTypes {
             stop_grace_seconds: STOP_GRACE_SECONDS,
             defaults: Map::new(),
             limits: BTreeMap::new(),
+            task_definition: None,
+            security_groups: Vec::new(),
         };
         Self { types: BTreeMap::from([("echo".to_owned(), echo)]), queues: BTreeMap::new() }
     }
@@ -130,6 +139,8 @@ impl JobTypes {
                 stop_grace_seconds: entry.stop_grace_seconds.unwrap_or(STOP_GRACE_SECONDS),
                 defaults: entry.defaults,
                 limits: entry.limits,
+                task_definition: entry.task_definition,
+                security_groups: entry.security_groups,
             };
             found.types.insert(name, job_type);
         }
@@ -217,6 +228,17 @@ impl JobTypes {
     }
 }
 
+/// Whether an ECS task definition is named with its revision. Without one ECS takes the latest, so that a
+/// repeated launch could ask for something else than the first one.
+#[must_use]
+pub fn has_revision(definition: &str) -> bool {
+    let family = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let name = definition.rsplit_once(":task-definition/").map_or(definition, |(_, name)| name);
+    name.rsplit_once(':').is_some_and(|(name, revision)| {
+        !name.is_empty() && name.chars().all(family) && revision.parse::<u32>().is_ok_and(|n| n > 0)
+    })
+}
+
 fn limited(desired: &Desired, field: &str) -> Option<i64> {
     let seconds = |n: u64| i64::try_from(n).ok();
     match field {
@@ -255,6 +277,10 @@ fn check_entry(name: &str, entry: &Entry, queues: &BTreeMap<String, u32>, errors
     }
     if let Some(grace) = entry.stop_grace_seconds.filter(|g| *g > LONGEST_STOP_GRACE_SECONDS) {
         refuse("/stop_grace_seconds", grace.to_string(), format!("0 to {LONGEST_STOP_GRACE_SECONDS}"));
+    }
+    if let Some(definition) = entry.task_definition.as_ref().filter(|d| !has_revision(d)) {
+        let message = "an ARN or <family>:<revision>; a claim holds the revision that it launches";
+        refuse("/task_definition", format!("{definition:?}"), message.to_owned());
     }
     for field in entry.limits.keys().filter(|f| !LIMITED.contains(&f.as_str())) {
         refuse(&format!("/limits/{field}"), String::new(), unknown(field, LIMITED.into_iter()));
@@ -309,6 +335,21 @@ mod tests {
         assert!(text[3].contains("not supported by this task runtime"), "{text:?}");
         let all = Supports { spot: true, cost: true };
         assert!(JobTypes::default().request(r#"{"job_type":"echo","capacity":"spot"}"#, all).is_ok());
+    }
+
+    #[test]
+    fn a_task_definition_is_named_with_its_revision() {
+        for good in ["worker:1", "arn:aws:ecs:us-east-1:111122223333:task-definition/agent-runner-worker:12"]
+        {
+            assert!(has_revision(good), "{good}");
+        }
+        for bad in
+            ["worker", "worker:", "worker:0", ":1", "arn:aws:ecs:us-east-1:1:task-definition/w", "a b:1"]
+        {
+            assert!(!has_revision(bad), "{bad}");
+        }
+        let e = JobTypes::parse("[job_types.a]\ncommand=['x']\ntask_definition='worker'").unwrap_err();
+        assert!(e.to_string().starts_with("/job_types/a/task_definition"), "{e}");
     }
 
     #[test]

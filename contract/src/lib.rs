@@ -11,11 +11,13 @@
 //! * [`job_type`] - the job-types file: commands, defaults and limits;
 //! * [`job`] and [`attempt`] - the two kinds of record and their sections;
 //! * [`class`] - why an attempt failed;
+//! * [`cost`] - what tasks are estimated to cost;
 //! * [`own`] - which role may write which section;
 //! * [`invariants`] - named statements that tests, the model and production counters all evaluate.
 
 pub mod attempt;
 pub mod class;
+pub mod cost;
 pub mod decode;
 pub mod desired;
 pub mod id;
@@ -32,6 +34,7 @@ pub use attempt::{
     ManifestEntry, Outcome, PayloadRef, Program, Refusal, RefusalKind, Report, Verdict,
 };
 pub use class::FailureClass;
+pub use cost::Price;
 pub use decode::{FieldError, Invalid};
 pub use desired::Desired;
 pub use id::{JobId, LaunchToken, TaskId, WriteId};

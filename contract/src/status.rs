@@ -88,6 +88,8 @@ words! {
         MaxAttemptsExceeded = "MaxAttemptsExceeded",
         /// `active_deadline_seconds` passed.
         DeadlineExceeded = "DeadlineExceeded",
+        /// The estimated cost passed `max_cost_usd`.
+        CostLimitExceeded = "CostLimitExceeded",
         /// The attempt ran longer than `attempt_timeout_seconds`.
         AttemptTimeout = "AttemptTimeout",
         /// No task passed the start gate within `start_timeout_seconds`, too often.

@@ -74,7 +74,7 @@ impl Work {
             attempt_timeout_seconds: desired.attempt_timeout_seconds,
             start_timeout_seconds: desired.start_timeout_seconds,
             stop_grace_seconds: job_type.stop_grace_seconds,
-            request: self.parts.tasks.request(desired),
+            request: self.parts.tasks.request(&Desired { capacity: draft.capacity, ..desired.clone() }),
         };
         let token = self.parts.random.token();
         control.token = Some(token.clone());

@@ -2,6 +2,8 @@
 //! share it; they differ in the program that is started for an attempt.
 
 use crate::tasks::Tasks;
+#[cfg(feature = "aws")]
+use crate::tasks::ecs::{self, EcsError, EcsOptions, EcsTasks};
 #[cfg(feature = "process")]
 use crate::tasks::process::{ProcessError, ProcessOptions, ProcessTasks};
 use crate::{BoxedHints, Parts};
@@ -14,6 +16,7 @@ use backends::settings::RecordsAt;
 use backends::settings::{JobTypesAt, JobTypesError, Layers, Settings, TasksBy};
 use backends::stores::{Stores, StoresError};
 use backends::{ChannelHints, Hint, HintSender, Hints, HintsError, SystemClock, SystemRandom};
+use contract::JobTypes;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +38,10 @@ pub enum AssemblyError {
     #[cfg(feature = "process")]
     #[error("{0}")]
     Tasks(#[from] ProcessError),
+    /// Tasks on ECS cannot be had.
+    #[cfg(feature = "aws")]
+    #[error("{0}")]
+    Ecs(#[from] EcsError),
     /// The working directory is gone, or a path is not usable.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -97,7 +104,8 @@ impl Assembly {
         let job_types = Arc::new(settings.job_types.read()?);
         let stores = Stores::open(settings).await?;
         let (task_ended, task_hints) = ChannelHints::new();
-        let tasks = open_tasks(settings, layers, &stores, &places, worker, task_ended.clone()).await?;
+        let tasks =
+            open_tasks(settings, layers, &stores, &places, worker, &job_types, task_ended.clone()).await?;
         let parts = Parts {
             records: ReconcilerRecords::new(stores.records.clone()),
             artifacts: stores.artifacts.clone(),
@@ -117,7 +125,7 @@ impl Assembly {
 }
 
 #[cfg_attr(
-    not(feature = "process"),
+    not(all(feature = "process", feature = "aws")),
     expect(unused_variables, reason = "for the task runtimes that are built")
 )]
 async fn open_tasks(
@@ -126,6 +134,7 @@ async fn open_tasks(
     stores: &Stores,
     places: &Places,
     worker: WorkerProgram,
+    job_types: &Arc<JobTypes>,
     hints: HintSender,
 ) -> Result<Arc<dyn Tasks>, AssemblyError> {
     match &settings.tasks {
@@ -137,6 +146,18 @@ async fn open_tasks(
         #[cfg(not(feature = "process"))]
         TasksBy::Process => Err(AssemblyError::NotBuilt("process")),
         TasksBy::Pool => Err(AssemblyError::NotBuilt("pool")),
+        #[cfg(feature = "aws")]
+        TasksBy::Ecs(cluster) => {
+            let options = EcsOptions {
+                client: (&backends::aws::config(ecs::LIMITS).await).into(),
+                cluster: cluster.clone(),
+                settings: settings.ecs.clone(),
+                job_types: job_types.clone(),
+                hints,
+            };
+            Ok(Arc::new(EcsTasks::open(options).await?))
+        }
+        #[cfg(not(feature = "aws"))]
         TasksBy::Ecs(_) => Err(AssemblyError::NotBuilt("ecs")),
     }
 }

@@ -203,7 +203,10 @@ async fn take_hints(hints: &mut BoxedHints, work: &Work, resync_now: &Notify) {
                 pace = Pace::default();
                 for hint in batch {
                     match hint {
-                        Hint::Job(key) => work.queue.push(key),
+                        Hint::Job(key) => {
+                            work.parts.tasks.heard_of(&key);
+                            work.queue.push(key);
+                        }
                         Hint::Resync => resync_now.notify_one(),
                     }
                 }

@@ -4,11 +4,14 @@ use crate::facts::Fact;
 use crate::tasks::{Observed, TaskState};
 use crate::work::Work;
 use backends::Loaded;
+use contract::attempt::phase;
 use contract::{
-    Attempt, Closing, Control, Created, Gate, Invalid, LaunchToken, Raw, Report, TaskId, Timestamp,
+    Attempt, Closing, Control, Created, Gate, Invalid, LaunchRequest, LaunchToken, Raw, Report, TaskId,
+    Timestamp,
 };
 use plan::{AttemptView, ControlView, LaunchSaid, Seen, Snapshot, TasksSeen};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The part of a claim that decisions look at; reading it skips the payload.
@@ -21,6 +24,7 @@ struct ClaimHead {
     attempt_timeout_seconds: u64,
     start_timeout_seconds: u64,
     stop_grace_seconds: u64,
+    request: LaunchRequest,
 }
 
 impl Work {
@@ -67,6 +71,11 @@ impl Work {
         let closing: Option<Closing> = optional(attempt.closing.as_ref()).map_err(|e| ("closing", e))?;
         // A report that somebody broke is worth as much as none: the plan knows what to do about that.
         let report: Option<Report> = optional(attempt.report.as_ref()).unwrap_or_default();
+        let price = self.parts.tasks.price(&head.request);
+        let phases = match price {
+            Some(_) => self.phases(gate.as_ref(), report.as_ref()),
+            None => BTreeMap::new(),
+        };
         let mut view = AttemptView {
             token: attempt.token.clone(),
             number: head.number,
@@ -85,11 +94,28 @@ impl Work {
             tasks: TasksSeen::default(),
             stop_asked: false,
             published: None,
+            price,
+            phases,
         };
         if view.closing.is_none() {
             self.add_what_is_known(&mut view, attempt, just_launched).await;
         }
         Ok(view)
+    }
+
+    /// The launch phases as far as worker and task runtime have told them already.
+    fn phases(&self, gate: Option<&Gate>, report: Option<&Report>) -> BTreeMap<String, Timestamp> {
+        let mut phases =
+            gate.and_then(started_task).map_or_else(BTreeMap::new, |t| self.parts.tasks.phases(t));
+        let Some(report) = report else { return phases };
+        for (name, at) in &report.phases {
+            phases.entry(name.clone()).or_insert(*at);
+        }
+        phases.insert(phase::GATE_PASSED.to_owned(), report.started_at);
+        if let Some(outcome) = &report.outcome {
+            phases.insert(phase::FINISHED.to_owned(), outcome.finished_at);
+        }
+        phases
     }
 
     async fn add_what_is_known(
@@ -126,12 +152,7 @@ impl Work {
         fact: &Fact,
         now: Duration,
     ) -> TasksSeen {
-        let started: Option<&TaskId> = match gate {
-            Some(
-                Gate::Started { task } | Gate::Finished { task } | Gate::Sealed { started: Some(task), .. },
-            ) => Some(task),
-            Some(Gate::Sealed { started: None, .. }) | None => None,
-        };
+        let started = gate.and_then(started_task);
         let views = match self.parts.tasks.observe(&attempt.job_id, &attempt.token, started).await {
             Observed::Known(views) => views,
             Observed::Unknown(why) => {
@@ -169,6 +190,16 @@ impl Work {
         let mut certain = false;
         self.facts.note(token, |f| certain = f.absent(started, began, ended));
         certain
+    }
+}
+
+/// The task that passed the gate.
+fn started_task(gate: &Gate) -> Option<&TaskId> {
+    match gate {
+        Gate::Started { task } | Gate::Finished { task } | Gate::Sealed { started: Some(task), .. } => {
+            Some(task)
+        }
+        Gate::Sealed { started: None, .. } => None,
     }
 }
 

@@ -146,7 +146,12 @@ fn try_start(
         None => opened.insert(open()?).clone(),
     };
     let started_at = now();
-    let report = Report { started_at, heartbeat_at: started_at, outcome: None };
+    let report = Report {
+        started_at,
+        heartbeat_at: started_at,
+        outcome: None,
+        phases: std::collections::BTreeMap::new(),
+    };
     let answer = block_on(records.start(&settings.job_id, &settings.token, &settings.task, &report))?;
     Ok((records, report, answer))
 }

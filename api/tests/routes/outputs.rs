@@ -18,7 +18,12 @@ fn task(token: &LaunchToken) -> TaskId {
 }
 
 async fn start(rig: &Rig, id: &JobId, token: &LaunchToken) -> Report {
-    let report = Report { started_at: at(1), heartbeat_at: at(1), outcome: None };
+    let report = Report {
+        started_at: at(1),
+        heartbeat_at: at(1),
+        outcome: None,
+        phases: std::collections::BTreeMap::new(),
+    };
     rig.worker.start(id, token, &task(token), &report).await.unwrap();
     rig.control(id, |c| {
         c.phase = Phase::Running;

@@ -480,5 +480,6 @@ fn fresh_control() -> Control {
         finished_at: None,
         expires_at: None,
         accepted: None,
+        cost: None,
     }
 }

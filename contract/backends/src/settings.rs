@@ -8,6 +8,7 @@
 
 mod access;
 mod dot_env;
+mod ecs;
 mod job_types;
 mod layers;
 mod places;
@@ -15,6 +16,7 @@ mod table;
 
 pub use access::AccessSettings;
 pub use dot_env::DotEnvError;
+pub use ecs::{EcsPrices, EcsSettings, LIST_PRICES_ARM, LIST_PRICES_X86};
 pub use job_types::{JobTypesAt, JobTypesError};
 pub use layers::{Effective, Layers, Source};
 pub use places::{ArtifactsAt, Built, HintsFrom, RecordsAt, TasksBy};
@@ -72,6 +74,8 @@ pub struct Settings {
     /// `AGENT_RUNNER_HEARTBEAT_SECONDS`, `…_REPORT_PATIENCE_SECONDS` and `…_ARTIFACTS_PATIENCE_SECONDS`: read
     /// by workers; checked here because a worker could only fail, and handed on by [`Layers::for_workers`].
     pub worker_seconds: [u64; 3],
+    /// `AGENT_RUNNER_ECS_…`
+    pub ecs: EcsSettings,
 }
 
 /// What defaults depend on.
@@ -168,18 +172,30 @@ impl Settings {
                 r.value("AGENT_RUNNER_REPORT_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
                 r.value("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
             ],
+            ecs: EcsSettings::read(&mut r),
         };
         if r.errors.is_empty() {
             for (name, message) in
                 places::contradictions(&settings.records, &settings.tasks, &settings.artifacts)
                     .into_iter()
                     .chain(settings.access.contradiction(settings.listen))
+                    .chain(settings.missing())
             {
                 let value = (r.get)(name).unwrap_or_else(|| table::default_of(name).to_owned());
                 r.errors.push(BadSetting { name, value, message });
             }
         }
         if r.errors.is_empty() { Ok(settings) } else { Err(BadSettings { errors: r.errors }) }
+    }
+}
+
+impl Settings {
+    /// What the chosen task runtime needs and nobody set.
+    fn missing(&self) -> Vec<(&'static str, String)> {
+        match self.tasks {
+            TasksBy::Ecs(_) => self.ecs.missing(),
+            TasksBy::Process | TasksBy::Pool => Vec::new(),
+        }
     }
 }
 
@@ -351,12 +367,14 @@ mod tests {
             ("AGENT_RUNNER_TASKS", "ecs:agent-runner"),
             ("AGENT_RUNNER_ARTIFACTS", "s3://a-bucket/"),
             ("AGENT_RUNNER_HINTS", "sqs:https://sqs.us-east-1.amazonaws.com/1/q"),
+            ("AGENT_RUNNER_ECS_TASK_DEFINITION", "worker:1"),
+            ("AGENT_RUNNER_ECS_SUBNETS", "subnet-1"),
         ];
         let s = read_by(FULL, &aws).unwrap();
         assert_eq!(s.artifacts, ArtifactsAt::S3("a-bucket".into()));
         assert_eq!(s.records.to_string(), "dynamodb:agent-runner");
         let e = read_by(FULL, &[("AGENT_RUNNER_TASKS", "ecs:c")]).unwrap_err();
-        assert_eq!(e.lines().count(), 2, "{e}");
+        assert_eq!(e.lines().count(), 4, "{e}");
         assert!(
             e.contains("AGENT_RUNNER_TASKS=ecs:c: a task on ECS cannot reach the records in sqlite:"),
             "{e}"

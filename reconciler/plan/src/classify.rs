@@ -54,12 +54,13 @@ fn matches_rule(
 pub(crate) fn class_of_gone(evidence: &Evidence, started: bool) -> FailureClass {
     let code = evidence.stop_code.as_deref().unwrap_or_default();
     let words = evidence.stopped_reason.as_deref().unwrap_or_default();
+    let of_container = evidence.container_reason.as_deref().unwrap_or_default();
     // Before the exit codes: a reclaimed Spot task often shows 137, which looks like out of memory.
     if code == "SpotInterruption" || (code == "TerminationNotice" && words.contains("Spot")) {
         return FailureClass::SpotInterruption;
     }
     // The runtime's own words for a kill by the memory limit.
-    if words.contains("OutOfMemory") {
+    if words.contains("OutOfMemory") || of_container.contains("OutOfMemory") {
         return FailureClass::OutOfMemory;
     }
     // The runtime says that no container ran, or our process runtime that no worker did.
@@ -84,6 +85,7 @@ pub(crate) fn class_of_left(why: LeaveReason, evidence: &Evidence, started: bool
         | LeaveReason::Suspended
         | LeaveReason::Retried
         | LeaveReason::DeadlineExceeded
+        | LeaveReason::CostLimitExceeded
         | LeaveReason::Superseded
         | LeaveReason::LaunchRefused
         | LeaveReason::LaunchExpired => None,

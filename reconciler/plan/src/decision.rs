@@ -1,6 +1,7 @@
 //! What a decision can be.
 
 use contract::attempt::{Budget, Evidence, ManifestEntry, Verdict};
+use contract::desired::Capacity;
 use contract::{Control, LaunchToken, LeaveReason, Reason, TaskId, Timestamp};
 
 /// What to do next about a job: exactly one thing.
@@ -134,4 +135,6 @@ pub struct ClaimDraft {
     pub run: u32,
     /// The value of `desired.retry` of that run.
     pub retry: u64,
+    /// What to launch on: `on_demand` or `spot`.
+    pub capacity: Capacity,
 }

@@ -5,7 +5,7 @@ use crate::decision::{Decision, Effect};
 use crate::ledger::accepted;
 use crate::pacing::{after_failure, doubling};
 use crate::snapshot::AttemptView;
-use crate::{Job, waiting};
+use crate::{Job, cost, waiting};
 use contract::attempt::{Budget, Closing, RefusalKind, Verdict};
 use contract::{Control, FailureClass, LeaveReason, Phase, Reason};
 
@@ -51,6 +51,9 @@ fn after_failed(
     if let Some((reason, message)) = waiting::budget_spent(job, Some((class, message))) {
         return finish(job, control, reason, message);
     }
+    if let Some((reason, message)) = cost::used_up(job) {
+        return finish(job, control, reason, message);
+    }
     if job.now >= job.deadline() {
         return finish(job, control, Reason::DeadlineExceeded, waiting::deadline_message(job));
     }
@@ -77,13 +80,14 @@ fn after_left(job: &Job<'_>, closing: &Closing, why: LeaveReason) -> Decision {
             finish(job, job.control.clone(), Reason::DeadlineExceeded, waiting::deadline_message(job))
         }
         LeaveReason::LaunchRefused => refused(job, closing),
-        // The hold, the retry or the cancel may have been taken back meanwhile; waiting looks at what is
-        // wanted now.
+        // The hold, the retry, the cancel or the limit may have been taken back meanwhile; waiting looks at what
+        // is wanted now.
         LeaveReason::Suspended
         | LeaveReason::Cancelled
         | LeaveReason::Retried
         | LeaveReason::Superseded
         | LeaveReason::LaunchExpired
+        | LeaveReason::CostLimitExceeded
         | LeaveReason::AttemptTimeout
         | LeaveReason::StartTimeout
         | LeaveReason::TaskGone => {

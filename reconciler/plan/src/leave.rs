@@ -3,6 +3,7 @@
 
 use crate::Job;
 use crate::classify::{class_of_left, classify, exit_code};
+use crate::cost::complete;
 use crate::decision::{Decision, Effect};
 use crate::pacing::later;
 use crate::snapshot::{AttemptView, LaunchSaid, Seen};
@@ -19,7 +20,7 @@ pub(crate) fn leave(job: &Job<'_>, a: &AttemptView, why: LeaveReason) -> Decisio
         // Reported before it was sealed. The outcome stays in the history.
         Some(Gate::Finished { task }) => {
             let evidence = Evidence { task: Some(task.clone()), ..Evidence::default() };
-            close(a, Verdict::Left { why }, Budget::Nothing, evidence, "keep the outcome in the history")
+            close(job, a, Verdict::Left { why }, Budget::Nothing, evidence, "keep the outcome in the history")
         }
         Some(Gate::Sealed { why, started: None }) => {
             // No task can pass the gate any more, so whatever was launched is harmless.
@@ -62,6 +63,7 @@ fn reason_of(why: LeaveReason) -> Reason {
         LeaveReason::Cancelled => Reason::Cancelled,
         LeaveReason::Suspended => Reason::Suspended,
         LeaveReason::DeadlineExceeded => Reason::DeadlineExceeded,
+        LeaveReason::CostLimitExceeded => Reason::CostLimitExceeded,
         LeaveReason::AttemptTimeout => Reason::AttemptTimeout,
         LeaveReason::StartTimeout => Reason::StartTimeout,
         LeaveReason::TaskGone => Reason::WorkerLost,
@@ -75,12 +77,26 @@ fn reason_of(why: LeaveReason) -> Reason {
 /// Closes a sealed attempt whose task is gone or never started.
 fn sealed(job: &Job<'_>, a: &AttemptView, why: LeaveReason, evidence: Evidence, started: bool) -> Decision {
     let Some(class) = class_of_left(why, &evidence, started) else {
-        return close(a, Verdict::Left { why }, Budget::Nothing, evidence, "nothing of it is alive any more");
+        return close(
+            job,
+            a,
+            Verdict::Left { why },
+            Budget::Nothing,
+            evidence,
+            "nothing of it is alive any more",
+        );
     };
     let code = exit_code(None, &evidence);
     let judged = classify(&job.desired.failure_policy, class, code, evidence.stop_code.as_deref());
     let message = describe(why, &evidence);
-    close(a, Verdict::Failed { class, message }, judged.uses, evidence, "nothing of it is alive any more")
+    close(
+        job,
+        a,
+        Verdict::Failed { class, message },
+        judged.uses,
+        evidence,
+        "nothing of it is alive any more",
+    )
 }
 
 fn describe(why: LeaveReason, evidence: &Evidence) -> String {
@@ -93,12 +109,18 @@ fn describe(why: LeaveReason, evidence: &Evidence) -> String {
         | LeaveReason::Suspended
         | LeaveReason::Retried
         | LeaveReason::DeadlineExceeded
+        | LeaveReason::CostLimitExceeded
         | LeaveReason::Superseded
         | LeaveReason::LaunchRefused
         | LeaveReason::LaunchExpired => "the attempt was left",
     };
     let mut message = what.to_owned();
-    for (name, value) in [("stop code", &evidence.stop_code), ("reason", &evidence.stopped_reason)] {
+    let words = [
+        ("stop code", &evidence.stop_code),
+        ("reason", &evidence.stopped_reason),
+        ("container", &evidence.container_reason),
+    ];
+    for (name, value) in words {
         if let Some(value) = value {
             message.push_str(&format!("; {name}: {value}"));
         }
@@ -134,11 +156,13 @@ fn evidence_of_unstarted(a: &AttemptView) -> Evidence {
 
 /// The end of an attempt.
 pub(crate) fn close(
+    job: &Job<'_>,
     a: &AttemptView,
     verdict: Verdict,
     uses: Budget,
     evidence: Evidence,
     why: &'static str,
 ) -> Decision {
+    let evidence = complete(job, a, evidence);
     Decision::act(Effect::Close { token: a.token.clone(), verdict, uses, evidence: Box::new(evidence) }, why)
 }

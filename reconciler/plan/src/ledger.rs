@@ -4,6 +4,7 @@
 //! somebody did to `control`, its part that matters for safety can be told from them: which numbers were
 //! used, how many tries the run has used up, which retry it stands for, and what may be alive.
 
+use crate::cost::spent;
 use crate::snapshot::{AttemptView, ControlView, Snapshot};
 use contract::attempt::{Budget, Verdict};
 use contract::job::Accepted;
@@ -32,6 +33,7 @@ pub(crate) fn control_of(s: &Snapshot, now: Timestamp) -> Result<(Control, bool)
 fn mend(control: &mut Control, s: &Snapshot, now: Timestamp) {
     control.tries = used(s, control.run, Budget::Try);
     control.infra_tries = used(s, control.run, Budget::Infrastructure);
+    control.cost = spent(s);
     control.run_started_at = control.run_started_at.min(now);
     let finished = control.phase == Phase::Finished;
     if !finished || control.reason != Some(Reason::Completed) {
@@ -129,6 +131,7 @@ fn is_end(reason: Reason) -> bool {
         | Reason::NonZeroExitCode
         | Reason::MaxAttemptsExceeded
         | Reason::DeadlineExceeded
+        | Reason::CostLimitExceeded
         | Reason::AttemptTimeout
         | Reason::StartTimeout
         | Reason::FailurePolicy
@@ -191,6 +194,7 @@ fn fresh(s: &Snapshot) -> Control {
         finished_at: None,
         expires_at: None,
         accepted: None,
+        cost: None,
     }
 }
 

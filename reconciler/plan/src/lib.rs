@@ -16,6 +16,7 @@
 
 mod admit;
 mod classify;
+mod cost;
 mod decision;
 mod ended;
 mod leave;
@@ -24,6 +25,7 @@ mod open;
 mod pacing;
 mod policy;
 mod snapshot;
+mod spot;
 mod waiting;
 
 pub use admit::{Limits, Rank, Running, Waiting, admit};

@@ -1,12 +1,12 @@
 //! The attempt that `control` names, while it is open.
 
-use crate::Job;
 use crate::classify::{classify, exit_code};
 use crate::decision::{Decision, Effect};
 use crate::leave::{close, leave};
 use crate::pacing::later;
 use crate::snapshot::{AttemptView, LaunchSaid, Published, Seen};
 use crate::waiting::budget_spent;
+use crate::{Job, cost};
 use contract::attempt::{Budget, Evidence, Outcome, Verdict};
 use contract::{Control, FailureClass, Gate, LeaveReason, Phase, Reason, TaskId, Timestamp};
 
@@ -50,6 +50,8 @@ fn over(job: &Job<'_>, a: &AttemptView, task: &TaskId) -> Option<LeaveReason> {
         // Sealing first: an outcome that is still on its way either arrives before the seal and wins, or
         // after it and is refused.
         Some(LeaveReason::TaskGone)
+    } else if cost::exceeded_at(job, a).is_some_and(|at| job.now >= at) {
+        Some(LeaveReason::CostLimitExceeded)
     } else if job.now >= times_out_at(job, a) {
         Some(LeaveReason::AttemptTimeout)
     } else {
@@ -168,7 +170,7 @@ fn executing(job: &Job<'_>, a: &AttemptView) -> Decision {
         return Decision::write(control, false, "the task passed the start gate");
     }
     let until = times_out_at(job, a).min(job.deadline());
-    Decision::wait(None, Some(until))
+    Decision::wait(None, Some(cost::exceeded_at(job, a).map_or(until, |at| at.min(until))))
 }
 
 /// An outcome was reported. It wins over cancel, suspend and time: the work is done.
@@ -199,7 +201,7 @@ fn succeeded(job: &Job<'_>, a: &AttemptView, outcome: &Outcome, evidence: Eviden
             Decision::act(effect, "an outcome was reported: check and publish its result")
         }
         Some(Published::Done) => {
-            close(a, Verdict::Succeeded, Budget::Nothing, evidence, "its result is published")
+            close(job, a, Verdict::Succeeded, Budget::Nothing, evidence, "its result is published")
         }
         Some(Published::Unreadable(message)) => {
             failed(job, a, FailureClass::ResultUnreadable, message.clone(), evidence)
@@ -217,5 +219,5 @@ fn failed(
     let failure = a.outcome.as_ref().and_then(|o| o.failure.as_ref());
     let code = exit_code(failure, &evidence);
     let judged = classify(&job.desired.failure_policy, class, code, evidence.stop_code.as_deref());
-    close(a, Verdict::Failed { class, message }, judged.uses, evidence, "its outcome is a failure")
+    close(job, a, Verdict::Failed { class, message }, judged.uses, evidence, "its outcome is a failure")
 }

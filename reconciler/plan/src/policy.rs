@@ -25,6 +25,11 @@ pub struct Policy {
     /// A wait for a slot that is shorter than this is not written down: in a burst most waits are, and each
     /// write costs as much as a launch.
     pub quiet_wait_ms: u64,
+    /// `spot_then_on_demand`: interruptions of a run after which it goes on on demand. One is the ordinary price
+    /// of Spot; a second one says that this pool is being drained.
+    pub spot_interruptions: u32,
+    /// `spot_then_on_demand`: how long there may be no Spot capacity until the job starts on demand.
+    pub spot_patience_ms: u64,
 }
 
 impl Default for Policy {
@@ -39,6 +44,8 @@ impl Default for Policy {
             infra_max_ms: 300_000,
             look_again_ms: 1_000,
             quiet_wait_ms: 1_000,
+            spot_interruptions: 2,
+            spot_patience_ms: 120_000,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a decision is made from. Each part may be older than the others and older than the truth.
 
 use contract::{
-    Closing, Control, Desired, Evidence, Gate, Invalid, JobId, LaunchToken, Outcome, Refusal, TaskId,
+    Closing, Control, Desired, Evidence, Gate, Invalid, JobId, LaunchToken, Outcome, Price, Refusal, TaskId,
     Timestamp,
 };
 use std::collections::BTreeMap;
@@ -90,6 +90,10 @@ pub struct AttemptView {
     pub stop_asked: bool,
     /// What became of a publication by this process.
     pub published: Option<Published>,
+    /// What its task costs; absent where tasks cost nothing.
+    pub price: Option<Price>,
+    /// Times of launch phases that are known already, by name; see [`contract::attempt::phase`].
+    pub phases: BTreeMap<String, Timestamp>,
 }
 
 /// What a launch call answered.

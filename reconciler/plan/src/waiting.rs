@@ -1,11 +1,11 @@
 //! Jobs that wait for an attempt.
 
-use crate::Job;
 use crate::decision::{ClaimDraft, Decision, Effect};
 use crate::ended::{finish, new_run};
 use crate::ledger::next_number;
 use crate::pacing::later;
 use crate::snapshot::Slot;
+use crate::{Job, cost, spot};
 use contract::{Control, FailureClass, Phase, Reason, Timestamp};
 
 /// The next step of a job that waits: end it, hold it, keep it waiting for a typed reason, or claim an
@@ -23,7 +23,7 @@ pub(crate) fn wait_or_claim(job: &Job<'_>) -> Decision {
     if job.now >= job.deadline() {
         return finish(job, job.control.clone(), Reason::DeadlineExceeded, deadline_message(job));
     }
-    if let Some((reason, message)) = budget_spent(job, None) {
+    if let Some((reason, message)) = budget_spent(job, None).or_else(|| cost::used_up(job)) {
         return finish(job, job.control.clone(), reason, message);
     }
     if let Some(message) = &job.s.misconfigured {
@@ -167,7 +167,8 @@ fn queued(job: &Job<'_>) -> Decision {
 /// Everything allows an attempt: claim the next number.
 fn claim(job: &Job<'_>) -> Decision {
     let number = next_number(job.s, &job.control);
-    let draft = ClaimDraft { number, run: job.control.run, retry: job.control.seen_retry };
+    let capacity = spot::capacity(job);
+    let draft = ClaimDraft { number, run: job.control.run, retry: job.control.seen_retry, capacity };
     let control = Control {
         attempt: number,
         token: None,

@@ -2,11 +2,16 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(feature = "aws")]
+pub mod ecs;
 #[cfg(feature = "process")]
 pub mod process;
 
 use async_trait::async_trait;
-use contract::{Desired, Evidence, JobId, LaunchRequest, LaunchToken, Refusal, Supports, TaskId};
+use contract::{
+    Desired, Evidence, JobId, LaunchRequest, LaunchToken, Price, Refusal, Supports, TaskId, Timestamp,
+};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Something that was asked of the outside: known, or not known now. A failed or partial listing is
@@ -76,7 +81,8 @@ pub trait Tasks: Send + Sync + 'static {
     /// What it can honour.
     fn supports(&self) -> Supports;
 
-    /// The complete launch request for a job, to be stored in the claim.
+    /// The complete launch request for a job, to be stored in the claim. `desired.capacity` is `on_demand` or
+    /// `spot`: which of the two a job that wants both gets is decided already.
     fn request(&self, desired: &Desired) -> LaunchRequest;
 
     /// Launches, idempotent by token.
@@ -105,6 +111,20 @@ pub trait Tasks: Send + Sync + 'static {
     /// # Errors
     /// The runtime's words; call again.
     async fn stop(&self, task: &TaskId, grace: Duration) -> Result<(), String>;
+
+    /// What a task of this request costs; `None` where tasks cost nothing.
+    fn price(&self, _request: &LaunchRequest) -> Option<Price> {
+        None
+    }
+
+    /// Times of the launch phases of a task, as far as they are known without asking; see
+    /// [`contract::attempt::phase`].
+    fn phases(&self, _task: &TaskId) -> BTreeMap<String, Timestamp> {
+        BTreeMap::new()
+    }
+
+    /// A hint named this job: what is kept about its tasks may be old.
+    fn heard_of(&self, _job_id: &JobId) {}
 
     /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
     async fn forget(&self, token: &LaunchToken);

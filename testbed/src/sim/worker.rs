@@ -135,7 +135,12 @@ impl<'a> Worker<'a> {
             records: WorkerRecords::new(Arc::new(SimRecords { world: world.clone(), host: None })),
             artifacts: SimArtifacts { world: world.clone(), host: None },
             skew,
-            report: Report { started_at: now, heartbeat_at: now, outcome: None },
+            report: Report {
+                started_at: now,
+                heartbeat_at: now,
+                outcome: None,
+                phases: std::collections::BTreeMap::new(),
+            },
             due: Instant::now() + world.heartbeat,
         }
     }

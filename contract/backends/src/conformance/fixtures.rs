@@ -77,6 +77,7 @@ pub fn waiting() -> Control {
         finished_at: None,
         expires_at: None,
         accepted: None,
+        cost: None,
     }
 }
 
@@ -127,7 +128,12 @@ pub fn claim(number: u32) -> Claim {
 /// The report of a worker that is at it.
 #[must_use]
 pub fn report(heartbeat: u64) -> Report {
-    Report { started_at: at(1), heartbeat_at: at(heartbeat), outcome: None }
+    Report {
+        started_at: at(1),
+        heartbeat_at: at(heartbeat),
+        outcome: None,
+        phases: std::collections::BTreeMap::new(),
+    }
 }
 
 /// The report of a worker that is done.

@@ -1,6 +1,7 @@
 //! The table of settings: the one place where names, defaults and meanings are listed. `.env.example` and
 //! `docs/configuration.md` are rendered from it.
 
+use super::ecs;
 use std::fmt::Write;
 
 /// One variable.
@@ -18,7 +19,7 @@ pub struct Setting {
     pub about: &'static str,
 }
 
-const fn setting(
+pub(super) const fn setting(
     name: &'static str,
     default: &'static str,
     allowed: &'static str,
@@ -28,7 +29,17 @@ const fn setting(
 }
 
 /// Every variable that people set.
-pub const TABLE: &[Setting] = &[
+pub const TABLE: &[Setting] = &{
+    let mut all = [GENERAL[0]; GENERAL.len() + ecs::TABLE.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = if at < GENERAL.len() { GENERAL[at] } else { ecs::TABLE[at - GENERAL.len()] };
+        at += 1;
+    }
+    all
+};
+
+const GENERAL: &[Setting] = &[
     setting(
         "AGENT_RUNNER_RECORDS",
         "sqlite:data/agent-runner.db",

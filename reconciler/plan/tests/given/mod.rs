@@ -207,6 +207,7 @@ pub(crate) fn waiting_control() -> Control {
         finished_at: None,
         expires_at: None,
         accepted: None,
+        cost: None,
     }
 }
 
@@ -230,6 +231,8 @@ pub(crate) fn claimed(n: u32) -> AttemptView {
         tasks: TasksSeen::default(),
         stop_asked: false,
         published: None,
+        price: None,
+        phases: std::collections::BTreeMap::new(),
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) fn policy() -> Policy {
         infra_max_ms: 0,
         look_again_ms: TICK * 1000,
         quiet_wait_ms: 0,
+        spot_interruptions: 2,
+        spot_patience_ms: 0,
     }
 }
 
@@ -204,6 +206,8 @@ fn view(m: &Protocol, q: &Question, of: u8, a: &Attempt) -> AttemptView {
         published: memory.published.map(|readable| {
             if readable { Published::Done } else { Published::Unreadable("gone".to_owned()) }
         }),
+        price: None,
+        phases: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,0 +1,59 @@
+//! Which capacity the next attempt runs on.
+
+use crate::Job;
+use crate::pacing::later;
+use contract::attempt::{Closing, RefusalKind, Verdict};
+use contract::desired::Capacity;
+use contract::{FailureClass, Gate};
+
+/// What ECS says of capacity that it does not have, in a refusal as in the stop reason of a task that it had
+/// accepted (Amazon ECS developer guide, "API failure reasons").
+const NO_CAPACITY: &str = "Capacity is unavailable";
+
+/// `on_demand` or `spot`. A job that prefers Spot leaves it for the rest of the run after as many interruptions
+/// as the policy says, and for the next attempt when none was to be had for as long as it says.
+pub(crate) fn capacity(job: &Job<'_>) -> Capacity {
+    match job.desired.capacity {
+        Capacity::OnDemand => Capacity::OnDemand,
+        Capacity::Spot => Capacity::Spot,
+        Capacity::SpotThenOnDemand if interrupted_too_often(job) || scarce_for_too_long(job) => {
+            Capacity::OnDemand
+        }
+        Capacity::SpotThenOnDemand => Capacity::Spot,
+    }
+}
+
+fn interrupted_too_often(job: &Job<'_>) -> bool {
+    let of_run = job.s.attempts.iter().filter(|a| a.run == job.control.run);
+    let taken = of_run.filter(|a| a.closing.as_ref().is_some_and(was_taken)).count();
+    u32::try_from(taken).unwrap_or(u32::MAX) >= job.policy.spot_interruptions
+}
+
+/// Whether the capacity was taken back. A worker that hears of it in time reports `Interrupted`.
+fn was_taken(closing: &Closing) -> bool {
+    match &closing.verdict {
+        Verdict::Failed { class, .. } => {
+            matches!(class, FailureClass::SpotInterruption | FailureClass::Interrupted)
+        }
+        Verdict::Succeeded | Verdict::Left { .. } => false,
+    }
+}
+
+/// Whether every attempt since the last one that started was turned away, and the first of them long enough ago.
+fn scarce_for_too_long(job: &Job<'_>) -> bool {
+    let of_run = || job.s.attempts.iter().filter(|a| a.run == job.control.run);
+    let started = |gate: &Option<Gate>| match gate {
+        None | Some(Gate::Sealed { started: None, .. }) => false,
+        Some(Gate::Started { .. } | Gate::Finished { .. } | Gate::Sealed { started: Some(_), .. }) => true,
+    };
+    let last_started = of_run().filter(|a| started(&a.gate)).map(|a| a.number).max().unwrap_or(0);
+    let since = of_run().filter(|a| a.number > last_started).filter_map(|a| a.closing.as_ref());
+    let first = since.filter(|c| was_scarce(c)).map(|c| c.closed_at).min();
+    first.is_some_and(|at| job.now >= later(at, job.policy.spot_patience_ms))
+}
+
+fn was_scarce(closing: &Closing) -> bool {
+    let evidence = &closing.evidence;
+    evidence.refusal.as_ref().is_some_and(|r| r.kind == RefusalKind::Capacity)
+        || evidence.stopped_reason.as_ref().is_some_and(|words| words.contains(NO_CAPACITY))
+}

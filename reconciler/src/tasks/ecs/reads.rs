@@ -1,0 +1,184 @@
+//! Asking ECS: listings, descriptions, and who waits for them.
+
+use super::answer::{throttled, words};
+use super::budget::Class;
+use super::request::started_by;
+use super::table::Known;
+use super::view::Described;
+use super::{Inner, TaskView};
+use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use backends::Hint;
+use contract::{JobId, LaunchToken, TaskId};
+use std::collections::HashSet;
+use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// "A list of up to 100 task IDs" (DescribeTasks); ListTasks gives as many at once.
+const MOST: usize = 100;
+/// Between two descriptions that events asked for. At 17 events a second one call then tells of 68 tasks.
+const GATHER: Duration = Duration::from_secs(4);
+/// Between two of them while somebody waits for a task to end, and after an error.
+const GATHER_ENDING: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// What is known of an attempt's tasks, asking where that is not enough.
+    pub(super) async fn observe(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        started: Option<&TaskId>,
+    ) -> Result<Vec<TaskView>, String> {
+        let now = Instant::now();
+        // A snapshot's age, and as much again for the next one to come.
+        let fresh = now.checked_sub(self.snapshot * 2).unwrap_or(now);
+        let (known, listed) = {
+            let table = self.table();
+            (table.of(job_id, token, started, fresh), table.listed)
+        };
+        let mut ask = match known {
+            Known::Enough(views) => return Ok(views),
+            Known::Ask(ask) => ask,
+        };
+        if listed.is_none_or(|at| at < fresh) {
+            // Others will ask the same, as after a start.
+            self.list_since(now).await?;
+            match self.table().of(job_id, token, started, now) {
+                Known::Enough(views) => return Ok(views),
+                Known::Ask(more) => ask = more,
+            }
+        }
+        if ask.is_empty() {
+            // Finds running tasks only; a stopped one is not found by its mark.
+            ask = self.list_page(Some(&started_by(job_id, token)), None).await?.0;
+        }
+        self.describe(&ask).await?;
+        Ok(self.table().views(job_id, token, started))
+    }
+
+    /// Every task.
+    pub(super) async fn all(&self) -> Result<Vec<TaskView>, String> {
+        let now = Instant::now();
+        let fresh = now.checked_sub(self.snapshot).unwrap_or(now);
+        let listed = self.table().listed;
+        if listed.is_none_or(|at| at <= fresh) {
+            self.list_since(now).await?;
+        }
+        Ok(self.table().all())
+    }
+
+    /// Makes sure that there is a complete listing that began after `since`.
+    async fn list_since(&self, since: Instant) -> Result<(), String> {
+        let _turn = self.listing.lock().await;
+        if self.table().listed.is_some_and(|at| at >= since) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let (mut running, mut next) = (HashSet::new(), None);
+        loop {
+            let (page, more) = self.list_page(None, next).await?;
+            running.extend(page);
+            next = more;
+            if next.is_none() {
+                break;
+            }
+        }
+        let ask = self.table().listed(&running, began);
+        self.describe(&ask).await?;
+        self.table().complete(began);
+        Ok(())
+    }
+
+    async fn list_page(
+        &self,
+        mark: Option<&str>,
+        next: Option<String>,
+    ) -> Result<(Vec<TaskId>, Option<String>), String> {
+        self.read.take(Class::Second).await;
+        // `startedBy` must be the only filter; RUNNING is what is listed by default, and includes those that are
+        // on their way to it.
+        let call = self.client.list_tasks().cluster(&self.cluster);
+        let call = call.set_started_by(mark.map(str::to_owned)).set_next_token(next);
+        let page = call.send().await.map_err(|error| self.failed(&error))?;
+        let arns = page.task_arns.unwrap_or_default();
+        Ok((arns.into_iter().filter_map(|arn| TaskId::new(arn).ok()).collect(), page.next_token))
+    }
+
+    /// Asks for these tasks and takes in the answers.
+    async fn describe(&self, tasks: &[TaskId]) -> Result<(), String> {
+        for some in tasks.chunks(MOST) {
+            self.describe_some(some).await?;
+        }
+        Ok(())
+    }
+
+    async fn describe_some(&self, tasks: &[TaskId]) -> Result<(), String> {
+        self.read.take(Class::Second).await;
+        let asked = Instant::now();
+        let call = self.client.describe_tasks().cluster(&self.cluster);
+        let call = call.set_tasks(Some(tasks.iter().map(|task| task.as_str().to_owned()).collect()));
+        let answer = call.send().await.map_err(|error| self.failed(&error))?;
+        let described: Vec<Described> = answer.tasks().iter().filter_map(Described::of).collect();
+        let missing = answer.failures().iter().filter(|failure| failure.reason() == Some("MISSING"));
+        let missing: HashSet<&str> = missing.filter_map(|failure| failure.arn()).collect();
+        let told =
+            |task: &TaskId| described.iter().any(|d| d.task == *task) || missing.contains(task.as_str());
+        let complete = tasks.iter().all(told);
+        let mut table = self.table();
+        for task in tasks.iter().filter(|task| missing.contains(task.as_str())) {
+            table.missing(task, asked);
+        }
+        for one in described {
+            if let Some(job_id) = table.described(one, asked) {
+                self.hints.send(Hint::Job(job_id));
+            }
+        }
+        if complete { Ok(()) } else { Err("DescribeTasks told of only some of the tasks".into()) }
+    }
+
+    fn failed<E, R>(&self, error: &SdkError<E, R>) -> String
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        R: Debug,
+    {
+        if throttled(error) {
+            self.read.throttled();
+        }
+        words(error)
+    }
+}
+
+/// Describes the tasks that something was heard of. Nobody waits for it: whatever has ended is told by a hint.
+pub(super) async fn keep_asking(inner: Arc<Inner>) {
+    let mut last: Option<Instant> = None;
+    loop {
+        let (some, ending) = {
+            let table = inner.table();
+            (!table.ask.is_empty(), table.any_ending())
+        };
+        let pause = if ending { GATHER_ENDING } else { GATHER };
+        match last.map(|at| at + pause) {
+            _ if !some => inner.ask.notified().await,
+            Some(due) if Instant::now() < due => tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                // Perhaps somebody waits for an end now.
+                () = inner.ask.notified() => {}
+            },
+            Some(_) | None => {
+                last = Some(Instant::now());
+                let tasks: Vec<TaskId> = {
+                    let mut table = inner.table();
+                    let tasks: Vec<TaskId> = table.ask.iter().take(MOST).cloned().collect();
+                    table.ask.retain(|task| !tasks.contains(task));
+                    tasks
+                };
+                if let Err(why) = inner.describe_some(&tasks).await {
+                    tracing::debug!(%why, "tasks could not be described; they are asked for again");
+                    inner.table().ask.extend(tasks);
+                }
+            }
+        }
+    }
+}

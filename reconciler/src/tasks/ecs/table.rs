@@ -1,0 +1,303 @@
+//! What is known of tasks, between two questions. Passes are answered from here, because asking for each of them
+//! would use up the read quota: AWS counts calls, and one call can tell of 100 tasks.
+//!
+//! That a task is alive may be long past; that it has stopped stays true; that there is none is never answered
+//! from here, because absence counts only when it was looked for after the question.
+
+use super::view::Described;
+use crate::tasks::{ABSENCE_GRACE, TaskState, TaskView};
+use contract::attempt::phase;
+use contract::{JobId, LaunchToken, TaskId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// How long the tasks of a closed attempt are not listed: their worker is about to end.
+const LEAVING: Duration = Duration::from_secs(60);
+/// How long something is kept that nobody asks for: ECS itself tells of stopped tasks for an hour.
+const KEPT: Duration = Duration::from_secs(2 * 3600);
+
+/// One task.
+#[derive(Debug)]
+struct Entry {
+    job_id: JobId,
+    token: LaunchToken,
+    state: TaskState,
+    worker_gone: bool,
+    version: i64,
+    phases: BTreeMap<String, Timestamp>,
+    /// When this process first heard of it.
+    known_since: Instant,
+    /// When it was last known to exist.
+    seen_at: Instant,
+    /// ECS did not know it when it was last asked.
+    missing: bool,
+    /// It is going to end: by our request, or because ECS says so.
+    ending: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    tasks: HashMap<TaskId, Entry>,
+    by_job: HashMap<JobId, BTreeSet<TaskId>>,
+    by_token: HashMap<LaunchToken, JobId>,
+    /// Tasks of the cluster that are not ours.
+    foreign: HashSet<TaskId>,
+    /// Closed attempts.
+    left: HashMap<LaunchToken, Instant>,
+    /// When the last complete listing began.
+    pub(super) listed: Option<Instant>,
+    /// Of whom to ask soon.
+    pub(super) ask: BTreeSet<TaskId>,
+}
+
+/// What is known of the tasks of an attempt.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// All that was asked for.
+    Enough(Vec<TaskView>),
+    /// Not enough: of these one should ask. None: of the mark of the attempt.
+    Ask(Vec<TaskId>),
+}
+
+impl Table {
+    /// What is known of an attempt since `fresh`.
+    pub(super) fn of(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        started: Option<&TaskId>,
+        fresh: Instant,
+    ) -> Known {
+        let mut ask: BTreeSet<TaskId> = started.cloned().into_iter().collect();
+        let mut views = Vec::new();
+        for (task, entry) in self.of_attempt(job_id, token, started) {
+            ask.insert(task.clone());
+            if entry.missing {
+                continue;
+            }
+            if entry.state == TaskState::Alive && entry.seen_at < fresh {
+                return Known::Ask(self.of_attempt(job_id, token, started).map(|(t, _)| t.clone()).collect());
+            }
+            views.push(view(task, entry));
+        }
+        let found = match started {
+            Some(started) => views.iter().any(|v| v.task == *started),
+            None => !views.is_empty(),
+        };
+        if found { Known::Enough(views) } else { Known::Ask(ask.into_iter().collect()) }
+    }
+
+    /// The same, without asking any further.
+    pub(super) fn views(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        started: Option<&TaskId>,
+    ) -> Vec<TaskView> {
+        let present = self.of_attempt(job_id, token, started).filter(|(_, entry)| !entry.missing);
+        present.map(|(task, entry)| view(task, entry)).collect()
+    }
+
+    fn of_attempt<'a>(
+        &'a self,
+        job_id: &JobId,
+        token: &'a LaunchToken,
+        started: Option<&'a TaskId>,
+    ) -> impl Iterator<Item = (&'a TaskId, &'a Entry)> {
+        let of_job = self.by_job.get(job_id).into_iter().flatten();
+        let entries = of_job.filter_map(|task| self.tasks.get_key_value(task));
+        entries.filter(move |(task, entry)| entry.token == *token || Some(*task) == started)
+    }
+
+    /// Every task that is known to exist, but for those that are leaving.
+    pub(super) fn all(&self) -> Vec<TaskView> {
+        let leaving = |token| self.left.get(token).is_some_and(|at| at.elapsed() < LEAVING);
+        let shown = self.tasks.iter().filter(|(_, e)| !e.missing && !leaving(&e.token));
+        shown.map(|(task, entry)| view(task, entry)).collect()
+    }
+
+    /// RunTask says that this task is that of the attempt.
+    pub(super) fn launched(&mut self, job_id: &JobId, token: &LaunchToken, task: &TaskId) {
+        if !self.tasks.contains_key(task) {
+            self.add(job_id, token, task, TaskState::Alive, 0);
+        }
+    }
+
+    fn add(&mut self, job_id: &JobId, token: &LaunchToken, task: &TaskId, state: TaskState, version: i64) {
+        let now = Instant::now();
+        let entry = Entry {
+            job_id: job_id.clone(),
+            token: token.clone(),
+            state,
+            worker_gone: false,
+            version,
+            phases: BTreeMap::new(),
+            known_since: now,
+            seen_at: now,
+            missing: false,
+            ending: false,
+        };
+        self.by_job.entry(job_id.clone()).or_default().insert(task.clone());
+        self.by_token.insert(token.clone(), job_id.clone());
+        self.tasks.insert(task.clone(), entry);
+    }
+
+    /// Takes in a description that was asked for at `asked`. Answers with the job if something of it has ended
+    /// that was not known to have.
+    pub(super) fn described(&mut self, described: Described, asked: Instant) -> Option<JobId> {
+        let Described { task, of, version, state, worker_gone, ending, phases } = described;
+        if !self.tasks.contains_key(&task) {
+            let Some((job_id, token)) = &of else {
+                self.foreign.insert(task);
+                return None;
+            };
+            self.add(job_id, token, &task, TaskState::Alive, version);
+        }
+        let entry = self.tasks.get_mut(&task)?;
+        entry.seen_at = entry.seen_at.max(asked);
+        entry.missing = false;
+        // Answers overtake each other; what has stopped does not run again.
+        if version < entry.version || entry.state != TaskState::Alive {
+            return None;
+        }
+        let news = (state != TaskState::Alive) || (worker_gone && !entry.worker_gone);
+        (entry.version, entry.state, entry.worker_gone) = (version, state, worker_gone);
+        entry.ending |= ending;
+        entry.phases.extend(phases);
+        if entry.ending && entry.state == TaskState::Alive {
+            self.ask.insert(task);
+        }
+        news.then(|| entry.job_id.clone())
+    }
+
+    /// ECS says that it does not know this task. A task that RunTask has just told of is believed in for a
+    /// while: reads lag behind.
+    pub(super) fn missing(&mut self, task: &TaskId, asked: Instant) {
+        let Some(entry) = self.tasks.get_mut(task) else { return };
+        if entry.state != TaskState::Alive {
+            return;
+        }
+        if entry.version == 0 && entry.known_since.elapsed() < ABSENCE_GRACE {
+            entry.seen_at = entry.seen_at.max(asked);
+            if entry.ending {
+                self.ask.insert(task.clone());
+            }
+        } else {
+            entry.missing = true;
+        }
+    }
+
+    /// Takes in a complete listing of running tasks that began at `began`; answers whom to describe: those that
+    /// are new, those that are running no more, and those that were last seen before they ran.
+    pub(super) fn listed(&mut self, running: &HashSet<TaskId>, began: Instant) -> Vec<TaskId> {
+        self.foreign.retain(|task| running.contains(task));
+        let (tasks, left) = (&mut self.tasks, &self.left);
+        let gone = |task: &TaskId, e: &Entry| {
+            // Nobody asks any more: its attempt is closed, and it runs no more.
+            let over = left.contains_key(&e.token) && !running.contains(task) && e.seen_at < began;
+            over || e.seen_at.elapsed() > KEPT
+        };
+        let forgotten: Vec<TaskId> =
+            tasks.iter().filter(|(t, e)| gone(t, e)).map(|(t, _)| t.clone()).collect();
+        let mut ask: Vec<TaskId> = Vec::new();
+        for (task, entry) in tasks.iter_mut() {
+            if entry.state != TaskState::Alive || entry.missing {
+                continue;
+            }
+            let runs = running.contains(task);
+            if runs {
+                entry.seen_at = entry.seen_at.max(began);
+            }
+            let leaving = left.contains_key(&entry.token);
+            if !leaving && (!runs || !entry.phases.contains_key(phase::STARTED)) {
+                ask.push(task.clone());
+            }
+        }
+        ask.extend(running.iter().filter(|t| !self.foreign.contains(*t) && !tasks.contains_key(*t)).cloned());
+        for task in forgotten {
+            self.remove(&task);
+        }
+        self.left.retain(|_, at| at.elapsed() < KEPT);
+        ask.sort();
+        ask
+    }
+
+    /// The listing and its descriptions are complete.
+    pub(super) fn complete(&mut self, began: Instant) {
+        self.listed = self.listed.max(Some(began));
+    }
+
+    /// Somebody asked ECS to stop this task.
+    pub(super) fn stopping(&mut self, task: &TaskId) {
+        if let Some(entry) = self.tasks.get_mut(task) {
+            entry.ending = true;
+            self.ask.insert(task.clone());
+        }
+    }
+
+    /// Something has happened to a task of this job. Answers whether there is anybody to ask.
+    pub(super) fn heard_of(&mut self, job_id: &JobId) -> bool {
+        let tasks = self.by_job.get(job_id).into_iter().flatten();
+        let open = tasks.filter(|task| {
+            self.tasks
+                .get(*task)
+                .is_some_and(|e| e.state == TaskState::Alive && !self.left.contains_key(&e.token))
+        });
+        let before = self.ask.len();
+        self.ask.extend(open.cloned().collect::<Vec<_>>());
+        self.ask.len() > before
+    }
+
+    /// Whether somebody waits for one of these to end.
+    pub(super) fn any_ending(&self) -> bool {
+        self.ask.iter().any(|task| self.tasks.get(task).is_some_and(|e| e.ending))
+    }
+
+    /// The attempt is closed.
+    pub(super) fn forget(&mut self, token: &LaunchToken) {
+        self.left.insert(token.clone(), Instant::now());
+        let Some(job_id) = self.by_token.get(token) else { return };
+        let of_job: Vec<TaskId> = self.by_job.get(job_id).into_iter().flatten().cloned().collect();
+        for task in of_job {
+            let over = |e: &Entry| e.token == *token && (e.missing || e.state != TaskState::Alive);
+            self.ask.remove(&task);
+            if self.tasks.get(&task).is_some_and(over) {
+                self.remove(&task);
+            }
+        }
+    }
+
+    fn remove(&mut self, task: &TaskId) {
+        let Some(entry) = self.tasks.remove(task) else { return };
+        self.ask.remove(task);
+        let Some(of_job) = self.by_job.get_mut(&entry.job_id) else { return };
+        of_job.remove(task);
+        if !of_job.iter().any(|other| self.tasks.get(other).is_some_and(|e| e.token == entry.token)) {
+            self.by_token.remove(&entry.token);
+        }
+        if of_job.is_empty() {
+            self.by_job.remove(&entry.job_id);
+        }
+    }
+
+    /// The launch phases of a task, as far as known.
+    pub(super) fn phases(&self, task: &TaskId) -> BTreeMap<String, Timestamp> {
+        self.tasks.get(task).map(|e| e.phases.clone()).unwrap_or_default()
+    }
+}
+
+fn view(task: &TaskId, entry: &Entry) -> TaskView {
+    let now = Timestamp::from(SystemTime::now());
+    let created = entry.phases.get(phase::CREATED);
+    let age = created.map(|at| Duration::from_millis(now.millis_since(*at).unsigned_abs()));
+    TaskView {
+        task: task.clone(),
+        token: entry.token.clone(),
+        job_id: entry.job_id.clone(),
+        state: entry.state.clone(),
+        worker_gone: entry.worker_gone,
+        age: age.unwrap_or_else(|| entry.known_since.elapsed()),
+    }
+}
