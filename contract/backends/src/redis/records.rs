@@ -26,8 +26,8 @@ const PAGE_BYTES: usize = 4 << 20;
 const EXPIRED: usize = 10_000;
 /// The shards of the active index.
 const SHARDS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
-/// Jobs in one slice of a resync. The server does nothing else meanwhile: some 1 to 2 ms.
-const SLICE: &[u8] = b"128";
+/// Jobs in one slice of a resync. The server does nothing else meanwhile: some 20 µs for each.
+const SLICE: &[u8] = b"64";
 /// Keys in one slice of the scan for edits that nobody announced.
 const SCANNED: u64 = 1000;
 /// Keys that a resync scans at least; a whole scan takes at most as many resyncs as [`SCAN_SHARE`] says.
