@@ -15,6 +15,8 @@ pub mod clock;
 pub mod conformance;
 pub mod dir;
 pub mod durability;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod hints;
 pub mod lease;
 #[cfg(feature = "log")]
@@ -34,11 +36,13 @@ pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use dir::DirArtifacts;
 pub use durability::Durability;
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{DynamoLease, DynamoOptions, DynamoRecords};
 pub use hints::{ChangeFeed, ChannelHints, Hint, HintSender, Hints, HintsError, Interest};
 pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
 pub use records::{
     CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
-    Retry, Revision, StartAnswer, WriteAnswer,
+    Retry, Revision, ScanPage, StartAnswer, WriteAnswer,
 };
 #[cfg(feature = "redis")]
 pub use crate::redis::{RedisLease, RedisRecords};

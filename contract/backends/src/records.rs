@@ -4,8 +4,10 @@
 //! exist. A write answers with what became of it; an error says whether it may have happened.
 
 mod error;
+mod listing;
 
 pub use error::{RecordsError, Retry};
+pub use listing::{ListQuery, Listed, Page, ScanPage};
 
 use async_trait::async_trait;
 use contract::own::{Api, Owns, Reconciler, Role, Worker, section};
@@ -30,13 +32,19 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether a claim of the attempt `token` with this number stands: every other attempt is closed and has
-    /// a lower number. A claim that was decided on all attempts has a higher number than each of them.
+    /// See [`claim_stands`].
     #[must_use]
     pub fn claim_stands(&self, token: &LaunchToken, number: u32) -> bool {
-        let before = |a: &Attempt| a.closing.is_some() && a.claim.parse().is_ok_and(|c| c.number < number);
-        self.attempts.iter().all(|a| a.token == *token || before(a))
+        claim_stands(&self.attempts, token, number)
     }
+}
+
+/// Whether a claim of the attempt `token` with this number stands: every other attempt is closed and has a lower
+/// number. A claim that was decided on all attempts has a higher number than each of them.
+#[must_use]
+pub fn claim_stands(attempts: &[Attempt], token: &LaunchToken, number: u32) -> bool {
+    let before = |a: &Attempt| a.closing.is_some() && a.claim.parse().is_ok_and(|c| c.number < number);
+    attempts.iter().all(|a| a.token == *token || before(a))
 }
 
 /// A job to be created.
@@ -92,31 +100,6 @@ pub enum GateAnswer {
     NotFound,
 }
 
-/// Which jobs to list, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListQuery {
-    /// At most this many; a page may be shorter although more follow.
-    pub limit: usize,
-    /// Where the last page ended; opaque.
-    pub cursor: Option<String>,
-}
-
-/// One listed job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The job.
-    pub job: Job,
-}
-
-/// A page of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The jobs.
-    pub jobs: Vec<Listed>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<String>,
-}
-
 /// What a store of records implements. Everybody else uses [`Records`].
 #[async_trait]
 pub trait RecordsBackend: Send + Sync + 'static {
@@ -134,6 +117,13 @@ pub trait RecordsBackend: Send + Sync + 'static {
 
     /// A page of jobs, newest first.
     async fn list(&self, query: &ListQuery) -> Result<Page, RecordsError>;
+
+    /// The next part of a scan over jobs without the `active` mark, reading at most `budget` items, finished or
+    /// not. It finds hand edits of finished jobs that no hint announced, in as many calls as the caller wants to
+    /// spread its cost over. A store that notices every edit by itself has nothing to add.
+    async fn scan_finished(&self, _cursor: Option<&str>, _budget: usize) -> Result<ScanPage, RecordsError> {
+        Ok(ScanPage::default())
+    }
 
     /// Stores a new job with its `active` mark. A creation with the same `created.write` is the same one.
     async fn create(&self, new: &NewJob) -> Result<CreateAnswer, RecordsError>;
@@ -363,6 +353,14 @@ impl<R: Owns<section::Control> + Owns<section::Claim> + Owns<section::GateSeal> 
     /// [`RecordsError`].
     pub async fn list_expired(&self, now: Timestamp, limit: usize) -> Answer<Vec<JobId>> {
         self.backend.list_expired(now, limit).await
+    }
+
+    /// See [`RecordsBackend::scan_finished`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn scan_finished(&self, cursor: Option<&str>, budget: usize) -> Answer<ScanPage> {
+        self.backend.scan_finished(cursor, budget).await
     }
 
     /// See [`RecordsBackend::write_control`].

@@ -102,9 +102,19 @@ async fn open_records(settings: &Settings, at: &RecordsAt) -> Result<RecordsPart
         RecordsAt::Redis(url) => {
             open_redis(url).await.map_err(|error| StoresError::Records { place: at.to_string(), error })
         }
+        #[cfg(feature = "dynamodb")]
+        RecordsAt::Dynamo(prefix) => Ok(open_dynamodb(prefix).await),
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(StoresError::NotBuilt(other.to_string())),
     }
+}
+
+/// Sends nothing yet: a table that is missing is told by the first call.
+#[cfg(feature = "dynamodb")]
+async fn open_dynamodb(prefix: &str) -> RecordsParts {
+    use crate::dynamodb::{DynamoLease, DynamoRecords};
+    let records = DynamoRecords::open(prefix).await;
+    (records.clone(), Arc::new(DynamoLease::open(prefix).await), records)
 }
 
 #[cfg(feature = "redis")]
