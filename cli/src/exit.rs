@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Usage,
     /// No agent-runner answers.
     Unreachable,
+    /// The API wants a token, or another one.
+    Denied,
     /// The job failed by one of its own time limits.
     TimeLimit,
     /// `--timeout` passed; the job goes on.
@@ -33,6 +35,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Unreachable => 3,
+            Self::Denied => 4,
             Self::TimeLimit => 123,
             Self::TimedOut => 124,
             Self::JobFailed => 125,
@@ -52,13 +55,16 @@ impl From<Exit> for ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
     0  done; `run` and `wait`: the job SUCCEEDED, or what was waited for is so
-    1  the request was refused, or something else failed
+    1  the request was refused, or something else failed; for one of several jobs at least;
+       `wait`: what was waited for cannot be so any more; `doctor`: a check failed
     2  wrong usage, or a setting that is not acceptable
     3  no agent-runner answers
+    4  the API wants a token, or one that may do this
   123  the job FAILED by one of its own time limits
   124  --timeout passed; the job goes on
   125  the job FAILED, and no exit code of an agent says how
   130  the job was cancelled, or Ctrl-C was pressed (143: SIGTERM)
+  `healthcheck` ends with 0 or 1 whatever is wrong.
   `run` ends with the agent's own exit code, whatever it is, when that is how the job FAILED.";
 
 #[cfg(test)]
@@ -72,6 +78,7 @@ mod tests {
             Exit::Failed,
             Exit::Usage,
             Exit::Unreachable,
+            Exit::Denied,
             Exit::TimeLimit,
             Exit::TimedOut,
             Exit::JobFailed,

@@ -30,6 +30,21 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// A job of which no more is known.
+    pub(crate) fn new(job_id: &str, status: &str, reason: Option<&str>) -> Self {
+        Self {
+            job_id: job_id.to_owned(),
+            job_type: None,
+            status: status.to_owned(),
+            reason: reason.map(str::to_owned),
+            message: String::new(),
+            attempt: 0,
+            created_at: None,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
     /// Whether the job has ended.
     pub(crate) fn is_finished(&self) -> bool {
         self.status == "SUCCEEDED" || self.status == "FAILED"
@@ -44,12 +59,23 @@ impl View {
 }
 
 /// What a long poll waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Until {
+#[derive(Clone, Copy)]
+pub(crate) enum Until<'a> {
     /// Any other status, to show it.
     Changed,
     /// The end.
     Finished,
+    /// A view of this kind, or the end.
+    Reached(&'a dyn Fn(&View) -> bool),
+}
+
+impl Until<'_> {
+    fn is_reached(&self, view: &View) -> bool {
+        match self {
+            Self::Reached(kind) => kind(view) || view.is_finished(),
+            Self::Changed | Self::Finished => view.is_finished(),
+        }
+    }
 }
 
 /// How long the API is asked to wait for a change at most; its own limit is 60 s.
@@ -66,13 +92,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) fn follow(
     api: &Client,
     job_id: &str,
-    until: Until,
+    until: Until<'_>,
     deadline: Option<Instant>,
     mut seen: impl FnMut(&View),
 ) -> Result<Option<View>, ClientError> {
     let mut failing_since: Option<Instant> = None;
     let (mut patience, word) = match until {
-        Until::Changed => (FIRST_WAIT, "changed"),
+        Until::Changed | Until::Reached(_) => (FIRST_WAIT, "changed"),
         Until::Finished => (LONGEST_WAIT, "finished"),
     };
     let mut last: Option<(String, u32)> = None;
@@ -84,11 +110,11 @@ pub(crate) fn follow(
             Ok(view) => {
                 failing_since = None;
                 seen(&view);
-                if view.is_finished() {
+                if until.is_reached(&view) {
                     return Ok(Some(view));
                 }
                 let now = Some((view.status, view.attempt));
-                let same = now == last || until == Until::Finished;
+                let same = now == last || matches!(until, Until::Finished);
                 patience = if same { (patience * 2).min(LONGEST_WAIT) } else { FIRST_WAIT };
                 last = now;
             }
@@ -201,17 +227,8 @@ mod tests {
 
     fn view(status: &str, attempt: u32, times: [Option<i64>; 3]) -> View {
         let [created_at, started_at, finished_at] = times.map(|t| t.map(Timestamp::from_millis));
-        View {
-            job_id: "j".into(),
-            job_type: None,
-            status: status.into(),
-            reason: (status == "FAILED").then(|| "NonZeroExitCode".into()),
-            message: String::new(),
-            attempt,
-            created_at,
-            started_at,
-            finished_at,
-        }
+        let reason = (status == "FAILED").then_some("NonZeroExitCode");
+        View { attempt, created_at, started_at, finished_at, ..View::new("j", status, reason) }
     }
 
     fn words(lines: &[String]) -> Vec<&str> {

@@ -5,6 +5,7 @@
 //! by every job.
 
 mod args;
+mod ask;
 mod client;
 mod embedded;
 mod exit;
@@ -12,7 +13,9 @@ mod follow;
 mod node;
 mod output;
 mod request;
+mod safe;
 mod settings;
+mod tree;
 mod verbs;
 
 use std::process::ExitCode;

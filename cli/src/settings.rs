@@ -1,6 +1,7 @@
 //! From flags, environment and `.env` to [`Settings`].
 
 use crate::args::{Cli, SettingFlags, Verb};
+use crate::client::Token;
 use backends::settings::{BadSettings, DotEnvError, Layers, Machine, Settings, address};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -27,6 +28,38 @@ pub(crate) fn layers(cli: &Cli) -> Result<Layers, DotEnvError> {
     ];
     let set = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.clone())));
     Layers::of_process(set, Path::new(""))
+}
+
+/// The API token: from a file, else from the environment or `.env`.
+pub(crate) fn token(cli: &Cli, layers: &Layers) -> Result<Option<Token>, TokenError> {
+    let (text, place) = match &cli.token_file {
+        Some(file) => {
+            let place = file.display().to_string();
+            let text = std::fs::read_to_string(file);
+            (text.map_err(|error| TokenError::Read { place: place.clone(), error })?, place)
+        }
+        None => match layers.get(TOKEN) {
+            Some(text) => (text, TOKEN.to_owned()),
+            None => return Ok(None),
+        },
+    };
+    Token::new(&text).map(Some).ok_or(TokenError::Form { place })
+}
+
+/// The variable that holds the API token.
+pub(crate) const TOKEN: &str = "AGENT_RUNNER_TOKEN";
+
+/// Why there is no token to send.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// The file.
+    #[error(
+        "the token cannot be read from {place}: {error}\ngive --token-file a file that holds a token and nothing else"
+    )]
+    Read { place: String, error: std::io::Error },
+    /// What it holds.
+    #[error("{place} holds no token: one line of printable ASCII without spaces is needed")]
+    Form { place: String },
 }
 
 /// The settings that the layers give.

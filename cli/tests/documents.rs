@@ -43,3 +43,9 @@ fn the_configuration_document_says_what_the_code_does() {
 fn the_example_of_dot_env_lists_every_variable_at_its_default() {
     hold(".env.example", &dot_env_example());
 }
+
+#[test]
+fn the_reference_of_the_command_line_says_what_is_parsed() {
+    let said = Command::new(env!("CARGO_BIN_EXE_agent-runner")).arg("__reference").output().unwrap();
+    hold("docs/cli.md", &String::from_utf8(said.stdout).unwrap());
+}

@@ -1,6 +1,7 @@
 //! `retry`, `cancel`, `suspend`, `resume`: each writes one wish into each job.
 
-use super::{VerbError, checked};
+use super::{VerbError, select};
+use crate::args::Jobs;
 use crate::client::{Call, Client, ClientError};
 use crate::exit::Exit;
 use crate::output;
@@ -19,12 +20,14 @@ pub(super) const SUSPEND: Change = Change { verb: "suspend", done: "is held" };
 pub(super) const RESUME: Change = Change { verb: "resume", done: "may go on" };
 
 /// Asks for the change of every job; a refusal for one does not keep the others from it.
-pub(super) fn change(api: &Client, ids: &[String], change: &Change, force: bool) -> Result<Exit, VerbError> {
+pub(super) fn change(api: &Client, jobs: &Jobs, change: &Change, force: bool) -> Result<Exit, VerbError> {
     let mut exit = Exit::Done;
-    for job_id in checked(ids)? {
+    let chosen = select::confirmed(api, &jobs.ids, &jobs.filters, change.verb, jobs.yes)?;
+    for job_id in chosen.unwrap_or_default() {
         match one(api, &job_id, change, force) {
             Ok(()) => output::data(&format!("{job_id} {}\n", change.done))?,
-            Err(e @ ClientError::Refused(_)) => {
+            // Without a right token the other jobs would be refused as well.
+            Err(e) if e.problem().is_some_and(|p| !matches!(p.status, 401 | 403)) => {
                 exit = Exit::Failed;
                 output::say(&format!("error: {job_id}: {e}{}", hint(change, force, &e)));
             }

@@ -1,133 +1,156 @@
-//! `get`: jobs as a table, as names or as JSON.
+//! `get`: jobs as a table, as names, as JSON or YAML.
 
-use super::{VerbError, checked};
+use super::VerbError;
+use super::select::{self, Found};
 use crate::args::{Get, GetForm};
-use crate::client::{Call, Client};
+use crate::client::Client;
 use crate::exit::Exit;
 use crate::follow::View;
 use crate::output;
+use crate::tree::Tree;
 use contract::Timestamp;
-use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-#[derive(Debug, Deserialize)]
-struct Page {
-    jobs: Vec<Box<RawValue>>,
-    next_cursor: Option<String>,
-}
-
-/// The largest page of the API.
-const PAGE: u32 = 500;
+/// Between two looks of `--watch`.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the API may be away while it is watched.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn get(api: &Client, args: &Get) -> Result<Exit, VerbError> {
-    let jobs = if args.ids.is_empty() { list(api, args)? } else { named(api, &args.ids)? };
-    match args.output {
-        GetForm::Json if args.ids.len() == 1 => output::data(&format!("{}\n", jobs[0].get()))?,
+    let found = look(api, args)?;
+    if args.watch {
+        return watch(api, args, found);
+    }
+    let text = match args.output {
+        GetForm::Json if args.ids.len() == 1 => format!("{}\n", found.jobs[0].get()),
         GetForm::Json => {
-            let all: Vec<&str> = jobs.iter().map(|job| job.get()).collect();
-            output::data(&format!("[{}]\n", all.join(",")))?;
+            let all: Vec<&str> = found.jobs.iter().map(|job| job.get()).collect();
+            format!("[{}]\n", all.join(","))
         }
-        GetForm::Name => {
-            let names = views(&jobs).map(|view| view.map(|v| v.job_id + "\n"));
-            output::data(&names.collect::<Result<String, _>>()?)?;
+        GetForm::Yaml if args.ids.len() == 1 => yaml(&found.jobs[0])?,
+        GetForm::Yaml => {
+            let all: Result<Vec<Tree>, _> = found.jobs.iter().map(|job| tree(job)).collect();
+            Tree::List(all?).yaml()
         }
-        GetForm::Table | GetForm::Wide => {
-            let views = views(&jobs).collect::<Result<Vec<_>, _>>()?;
-            if views.is_empty() {
+        GetForm::Name => found.views(api)?.into_iter().map(|view| view.job_id + "\n").collect(),
+        GetForm::Table | GetForm::Wide => match found.views(api)?.as_slice() {
+            [] => {
                 output::say("no jobs");
-            } else {
-                output::data(&table(&views, args.output == GetForm::Wide, SystemTime::now().into()))?;
+                String::new()
             }
-        }
+            views => table(views, args.output == GetForm::Wide, true, api.now()),
+        },
+    };
+    output::data(&text)?;
+    if found.more {
+        output::say(&format!("the newest {}; there may be more, see --limit", found.jobs.len()));
     }
     Ok(Exit::Done)
 }
 
-fn views(jobs: &[Box<RawValue>]) -> impl Iterator<Item = Result<View, VerbError>> {
-    jobs.iter().map(|job| {
-        serde_json::from_str(job.get())
-            .map_err(|e| VerbError::Usage(format!("a job is not as expected: {e}")))
-    })
+fn look(api: &Client, args: &Get) -> Result<Found, VerbError> {
+    match args.ids.is_empty() {
+        true => select::list(api, &args.filters, args.limit),
+        false => select::named(api, &args.ids),
+    }
 }
 
-fn named(api: &Client, ids: &[String]) -> Result<Vec<Box<RawValue>>, VerbError> {
-    checked(ids)?.iter().map(|id| Ok(api.json(Call::get(format!("/jobs/{id}")))?)).collect()
+fn tree(job: &RawValue) -> Result<Tree, VerbError> {
+    Tree::of_json(job.get()).map_err(|e| VerbError::Usage(format!("a job is not as expected: {e}")))
 }
 
-/// Follows the pages until the limit; says so when there are more.
-fn list(api: &Client, args: &Get) -> Result<Vec<Box<RawValue>>, VerbError> {
-    let filters = [("status", &args.status), ("job_type", &args.job_type)];
-    let filters: String =
-        filters.iter().filter_map(|(name, v)| Some(format!("&{name}={}", encoded(v.as_ref()?)))).collect();
-    let limit = args.limit as usize;
-    let (mut jobs, mut cursor) = (Vec::new(), None::<String>);
+fn yaml(job: &RawValue) -> Result<String, VerbError> {
+    Ok(tree(job)?.yaml())
+}
+
+/// Shows every job, and then each that is not as it was shown last.
+fn watch(api: &Client, args: &Get, mut found: Found) -> Result<Exit, VerbError> {
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let mut shown: BTreeMap<String, (String, Option<String>, u32)> = BTreeMap::new();
+    let mut first = true;
     loop {
-        let size = u32::try_from(limit - jobs.len()).unwrap_or(PAGE).min(PAGE);
-        let from = cursor.as_ref().map(|c| format!("&cursor={}", encoded(c))).unwrap_or_default();
-        let page: Page = api.json(Call::get(format!("/jobs?limit={size}{filters}{from}")))?;
-        jobs.extend(page.jobs);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(jobs);
+        let views = found.views(api)?;
+        let mut text = String::new();
+        // Newest first reads well in a table; what follows below it should be in the order of time.
+        let order: Vec<usize> =
+            if first { (0..views.len()).collect() } else { (0..views.len()).rev().collect() };
+        for at in order {
+            let view = &views[at];
+            let state = (view.status.clone(), view.reason.clone(), view.attempt);
+            if shown.insert(view.job_id.clone(), state.clone()).as_ref() == Some(&state) {
+                continue;
+            }
+            text.push_str(&match args.output {
+                GetForm::Json => format!("{}\n", found.jobs[at].get()),
+                GetForm::Yaml => format!("---\n{}", yaml(&found.jobs[at])?),
+                GetForm::Name => format!("{}\n", view.job_id),
+                form @ (GetForm::Table | GetForm::Wide) => {
+                    let head = std::mem::take(&mut first);
+                    table(std::slice::from_ref(view), form == GetForm::Wide, head, api.now())
+                }
+            });
         }
-        if jobs.len() >= limit {
-            output::say(&format!("the newest {}; there may be more, see --limit", jobs.len()));
-            return Ok(jobs);
+        first = false;
+        output::data(&text)?;
+        let ended = !args.ids.is_empty() && views.iter().all(View::is_finished);
+        if ended || deadline.is_some_and(|d| Instant::now() >= d) {
+            return Ok(if ended { Exit::Done } else { Exit::TimedOut });
+        }
+        std::thread::sleep(
+            AGAIN.min(deadline.map_or(AGAIN, |d| d.saturating_duration_since(Instant::now()))),
+        );
+        found = look_again(api, args)?;
+    }
+}
+
+/// A look that outlasts a restart of the server.
+fn look_again(api: &Client, args: &Get) -> Result<Found, VerbError> {
+    let since = Instant::now();
+    loop {
+        match look(api, args) {
+            Err(VerbError::Client(e)) if e.passes() && since.elapsed() < PATIENCE => {
+                std::thread::sleep(AGAIN)
+            }
+            other => return other,
         }
     }
 }
 
-/// Percent-encoding of everything but RFC 3986's unreserved characters.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
-}
+/// The narrowest a reason is made.
+const HEAD: &[&str] = &["JOB ID", "STATUS", "REASON", "AGE"];
+const WIDE_HEAD: &[&str] = &["JOB ID", "STATUS", "REASON", "AGE", "TYPE", "ATTEMPT", "CREATED", "MESSAGE"];
+/// The longest id, status, reason and age that are usual: rows that come one by one stand below each other.
+const USUAL: [usize; 4] = [36, 9, 19, 4];
 
-fn table(views: &[View], wide: bool, now: Timestamp) -> String {
-    let head: &[&str] = if wide {
-        &["JOB ID", "STATUS", "REASON", "AGE", "TYPE", "ATTEMPT", "CREATED", "MESSAGE"]
-    } else {
-        &["JOB ID", "STATUS", "REASON", "AGE"]
-    };
-    let mut rows = vec![head.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()];
-    for view in views {
-        let age = view.created_at.map_or("-".into(), |at| age(now.millis_since(at)));
-        let reason = view.reason.clone().unwrap_or_else(|| "-".into());
-        let mut row = vec![view.job_id.clone(), view.status.clone(), output::one_line(&reason), age];
-        if wide {
-            let created = view.created_at.map_or("-".into(), |at| at.to_string());
-            let job_type = view.job_type.clone().unwrap_or_else(|| "-".into());
-            row.extend(
-                [job_type, view.attempt.to_string(), created, view.message.clone()]
-                    .map(|t| output::one_line(&t)),
-            );
-        }
-        rows.push(row);
-    }
+fn table(views: &[View], wide: bool, head: bool, now: Timestamp) -> String {
+    let words = if wide { WIDE_HEAD } else { HEAD };
+    let mut rows = vec![words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()];
+    rows.extend(views.iter().map(|view| row(view, wide, now)));
     let limit = (!wide).then_some(output::WIDTH);
     let colours = output::stdout_colours();
-    let lines = output::columns(&rows, 2, limit).into_iter().map(|mut cells| {
+    let lines = output::columns(&rows, &USUAL, 2, limit).into_iter().map(|mut cells| {
         let word = cells[1].trim_end().to_owned();
         cells[1] = output::status(&word, cells[1].chars().count(), colours);
         cells.concat().trim_end().to_owned() + "\n"
     });
-    lines.collect()
+    lines.skip(usize::from(!head)).collect()
 }
 
-/// The age in its largest unit, as kubectl shows it.
-fn age(millis: i64) -> String {
-    let seconds = millis / 1000;
-    match seconds {
-        0..=119 => format!("{seconds}s"),
-        120..=7199 => format!("{}m", seconds / 60),
-        7200..=172_799 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
+fn row(view: &View, wide: bool, now: Timestamp) -> Vec<String> {
+    let age = view.created_at.map_or("-".into(), |at| output::age(now.millis_since(at)));
+    let reason = view.reason.clone().unwrap_or_else(|| "-".into());
+    let mut row =
+        vec![output::one_line(&view.job_id), output::one_line(&view.status), output::one_line(&reason), age];
+    if wide {
+        let created = view.created_at.map_or("-".into(), |at| at.to_string());
+        let job_type = view.job_type.clone().unwrap_or_else(|| "-".into());
+        row.extend(
+            [job_type, view.attempt.to_string(), created, view.message.clone()].map(|t| output::one_line(&t)),
+        );
     }
+    row
 }
 
 #[cfg(test)]
@@ -145,25 +168,15 @@ mod tests {
     #[test]
     fn a_table_fits_80_columns_and_a_wide_one_shows_everything() {
         let now = Timestamp::from_millis(1_795_341_912_975 + 130_000);
-        let views = [view("MaxAttemptsExceeded"), view("Completed")];
-        let narrow = table(&views, false, now);
+        let mut long = view("Completed");
+        long.job_id = "a".repeat(64);
+        let views = [view("MaxAttemptsExceeded"), view("Completed"), long];
+        let narrow = table(&views, false, true, now);
         assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
-        assert!(narrow.contains("MaxAttemptsExceeded"), "{narrow}");
-        let wide = table(&views, true, now);
-        assert!(
-            wide.lines().nth(1).unwrap().ends_with("echo  3        2026-11-22T10:05:12.975Z  a b"),
-            "{wide}"
-        );
-    }
-
-    #[test]
-    fn ages_are_short() {
-        let ages: Vec<String> = [0, 119_999, 120_000, 7_200_000, 172_800_000].map(age).into();
-        assert_eq!(ages, ["0s", "119s", "2m", "2h", "2d"]);
-    }
-
-    #[test]
-    fn a_cursor_survives_a_query_string() {
-        assert_eq!(encoded("a+b/=&ä"), "a%2Bb%2F%3D%26%C3%A4");
+        assert!(table(&views[..2], false, true, now).contains("MaxAttemptsExceeded"), "{narrow}");
+        let wide = table(&views, true, true, now);
+        let first = wide.lines().nth(1).unwrap();
+        assert!(first.ends_with("echo  3        2026-11-22T10:05:12.975Z  a b"), "{wide}");
+        assert!(!table(&views, false, false, now).contains("JOB ID"));
     }
 }

@@ -1,9 +1,22 @@
 //! The verbs. Each returns how the program ends, or an error that says what to type next.
 
+mod advice;
+mod batch;
 mod change;
+mod completion;
 mod config;
+mod describe;
+mod doctor;
+mod edit;
+mod explain;
 mod get;
+mod healthcheck;
+mod logs;
+mod reference;
+mod resubmit;
 mod run;
+mod select;
+mod set;
 mod submit;
 mod up;
 mod wait;
@@ -14,7 +27,7 @@ use crate::exit::Exit;
 use crate::node::NodeError;
 use crate::output::say;
 use crate::request::RequestError;
-use crate::settings;
+use crate::settings::{self, TokenError};
 use backends::settings::{BadSettings, DotEnvError, Layers};
 use clap::Parser;
 use contract::JobId;
@@ -36,9 +49,15 @@ pub(crate) enum VerbError {
     /// `.env` is not readable.
     #[error("{0}")]
     DotEnv(#[from] DotEnvError),
+    /// The token cannot be had.
+    #[error("{0}")]
+    Token(#[from] TokenError),
     /// A word of the command line is not acceptable.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for cannot be done.
+    #[error("{0}")]
+    Failed(String),
     /// The parts of an orchestrator could not be put together.
     #[error("{0}")]
     Node(#[from] NodeError),
@@ -54,13 +73,17 @@ impl VerbError {
     fn exit(&self) -> Exit {
         match self {
             Self::Client(ClientError::Unreachable { .. }) => Exit::Unreachable,
+            Self::Client(ClientError::Refused(p)) if matches!(p.status, 401 | 403) => Exit::Denied,
             Self::Client(ClientError::Unsendable(_))
             | Self::Request(_)
             | Self::Settings(_)
             | Self::DotEnv(_)
+            | Self::Token(_)
             | Self::Usage(_)
             | Self::Node(NodeError::Assembly(AssemblyError::JobTypes(_))) => Exit::Usage,
-            Self::Client(_) | Self::Node(_) | Self::Ended(..) | Self::Output(_) => Exit::Failed,
+            Self::Client(_) | Self::Node(_) | Self::Ended(..) | Self::Failed(_) | Self::Output(_) => {
+                Exit::Failed
+            }
         }
     }
 }
@@ -82,22 +105,35 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn perform(cli: &Cli, layers: &Layers) -> Result<Exit, VerbError> {
+    let api = || client(cli, layers);
     match &cli.verb {
         Verb::Up(_) => up::up(layers),
-        Verb::Run(args) => run::run(args, layers),
-        Verb::Submit(args) => submit::submit(&client(layers)?, args),
-        Verb::Get(args) => get::get(&client(layers)?, args),
-        Verb::Wait(args) => wait::wait(&client(layers)?, args),
-        Verb::Retry(args) => change::change(&client(layers)?, &args.ids, &change::RETRY, args.force),
-        Verb::Cancel(args) => change::change(&client(layers)?, &args.ids, &change::CANCEL, false),
-        Verb::Suspend(args) => change::change(&client(layers)?, &args.ids, &change::SUSPEND, false),
-        Verb::Resume(args) => change::change(&client(layers)?, &args.ids, &change::RESUME, false),
+        Verb::Run(args) => run::run(args, cli, layers),
+        Verb::Submit(args) => submit::submit(&api()?, args),
+        Verb::Resubmit(args) => resubmit::resubmit(&api()?, args),
+        Verb::Get(args) => get::get(&api()?, args),
+        Verb::Describe(args) => describe::describe(&api()?, args),
+        Verb::Explain(args) => explain::explain(&api()?, args),
+        Verb::Logs(args) => logs::logs(&api()?, args),
+        Verb::Wait(args) => wait::wait(&api()?, args),
+        Verb::Retry(args) => change::change(&api()?, &args.jobs, &change::RETRY, args.force),
+        Verb::Cancel(args) => change::change(&api()?, &args.jobs, &change::CANCEL, false),
+        Verb::Suspend(args) => change::change(&api()?, args, &change::SUSPEND, false),
+        Verb::Resume(args) => change::change(&api()?, args, &change::RESUME, false),
+        Verb::Set(args) => set::set(&api()?, args),
+        Verb::Edit(args) => edit::edit(&api()?, args),
         Verb::Config(args) => config::config(layers, args),
+        Verb::Completion(args) => completion::completion(args),
+        Verb::Healthcheck(args) => healthcheck::healthcheck(api(), args),
+        Verb::Doctor(args) => doctor::doctor(cli, layers, args),
+        Verb::Reference => reference::reference(),
     }
 }
 
-fn client(layers: &Layers) -> Result<Client, VerbError> {
-    Ok(Client::http(&settings::url(layers).0)?)
+/// The client of the API that flags, environment and `.env` name, with its token.
+fn client(cli: &Cli, layers: &Layers) -> Result<Client, VerbError> {
+    let token = settings::token(cli, layers)?;
+    Ok(Client::http(&settings::url(layers).0)?.with_token(token))
 }
 
 /// Checks job ids before any is sent: they become parts of paths.

@@ -1,22 +1,24 @@
 //! `run`: submit, follow, print the result, end as the agent did.
 
-use super::{VerbError, submit};
-use crate::args::Run;
-use crate::client::{Call, Client};
+use super::{VerbError, logs, submit};
+use crate::args::{Cli, Logs, Run};
+use crate::client::{Call, Client, ClientError};
 use crate::embedded::Embedded;
 use crate::exit::Exit;
 use crate::follow::{Progress, Until, View, exit_of, follow};
 use crate::{output, request, settings};
 use backends::settings::Layers;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-pub(super) fn run(args: &Run, layers: &Layers) -> Result<Exit, VerbError> {
+pub(super) fn run(args: &Run, cli: &Cli, layers: &Layers) -> Result<Exit, VerbError> {
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     // A mistake in the request shows before anything is started.
     let body = request::body(&args.job)?;
     let (url, chosen) = settings::url(layers);
-    let remote = Client::http(&url)?;
+    let remote = super::client(cli, layers)?;
     if chosen || remote.is_there() {
         let goes_on = format!("it goes on at {url}");
         return submit_and_follow(&remote, args, body, deadline, Arc::new(Outcome::new(goes_on)));
@@ -57,13 +59,17 @@ fn submit_and_follow(
     outcome: Arc<Outcome>,
 ) -> Result<Exit, VerbError> {
     on_interrupt(outcome.clone())?;
-    let first = submit::view(api, &submit::send(api, body, args.job.idempotency_key.as_ref())?)?;
+    let first: View = api.decoded(&submit::send(api, body, args.job.idempotency_key.as_ref())?)?;
     *outcome.job_id.lock().unwrap_or_else(PoisonError::into_inner) = Some(first.job_id.clone());
-    output::say(&format!("job {} ({})", first.job_id, args.job.job_type));
+    output::say(&format!("job {} ({})", first.job_id, args.job.job_type.as_deref().unwrap_or_default()));
     let mut progress = Progress::default();
     let mut show = |view: &View| progress.lines(view).iter().for_each(|line| output::say(line));
     show(&first);
-    let Some(end) = follow(api, &first.job_id, Until::Changed, deadline, show)? else {
+    let end = match args.follow {
+        true => with_logs(api, &first.job_id, || follow(api, &first.job_id, Until::Changed, deadline, show))?,
+        false => follow(api, &first.job_id, Until::Changed, deadline, show)?,
+    };
+    let Some(end) = end else {
         output::say(&format!("the time is over; {}", outcome.left()));
         return Ok(Exit::TimedOut);
     };
@@ -75,6 +81,39 @@ fn submit_and_follow(
         output::bytes(&result)?;
     }
     Ok(exit_of(api, &end)?)
+}
+
+/// How long what an agent wrote last may take to arrive after its job has ended.
+const LAST_LINES: Duration = Duration::from_secs(10);
+
+/// Shows on stderr what the agent writes while `work` goes on; stdout is for the result.
+fn with_logs(
+    api: &Client,
+    job_id: &str,
+    work: impl FnOnce() -> Result<Option<View>, ClientError>,
+) -> Result<Option<View>, ClientError> {
+    let args = Logs { id: job_id.to_owned(), follow: true, ..Logs::default() };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (done, ended) = channel();
+        let (args, stop) = (&args, &stop);
+        scope.spawn(move || {
+            let mut show = |bytes: &[u8]| output::chatter(bytes);
+            let follower = logs::Follower { api, args, stop, quiet: true, show: &mut show };
+            // The job is what counts; its log can be asked for again.
+            if let Err(e) = follower.follow() {
+                output::say(&format!("warning: {e}"));
+            }
+            // The other side is gone only after it has stopped waiting.
+            let _ = done.send(());
+        });
+        let end = work();
+        if matches!(end, Ok(Some(_))) {
+            let _ = ended.recv_timeout(LAST_LINES);
+        }
+        stop.store(true, Ordering::Relaxed);
+        end
+    })
 }
 
 /// On Ctrl-C or SIGTERM says what becomes of the job, and ends. Nothing has to be cleaned up: the lease of

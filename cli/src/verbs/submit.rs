@@ -1,6 +1,6 @@
 //! `submit`: stores the wish and prints the job's id.
 
-use super::VerbError;
+use super::{VerbError, batch};
 use crate::args::{Submit, SubmitForm};
 use crate::client::{Call, Client, ClientError};
 use crate::exit::Exit;
@@ -8,16 +8,25 @@ use crate::follow::View;
 use crate::{output, request};
 
 pub(super) fn submit(api: &Client, args: &Submit) -> Result<Exit, VerbError> {
+    if let Some(file) = &args.file {
+        return batch::submit(api, file, args.output);
+    }
     let answer = send(api, request::body(&args.job)?, args.job.idempotency_key.as_ref())?;
-    let view = view(api, &answer)?;
-    match args.output {
-        SubmitForm::Json => output::bytes(&answer)?,
+    show(api, &answer, args.output)
+}
+
+/// Prints what a submission answered.
+pub(super) fn show(api: &Client, answer: &[u8], form: SubmitForm) -> Result<Exit, VerbError> {
+    let view: View = api.decoded(answer)?;
+    match form {
+        SubmitForm::Json => output::bytes(answer)?,
         SubmitForm::Name => output::data(&format!("{}\n", view.job_id))?,
         SubmitForm::Table => {
             output::data(&format!("{}\n", view.job_id))?;
             output::say(&format!(
                 "submitted {}; follow it with: agent-runner wait {}",
-                args.job.job_type, view.job_id
+                output::one_line(view.job_type.as_deref().unwrap_or("a job")),
+                view.job_id
             ));
         }
     }
@@ -34,11 +43,4 @@ pub(super) fn send(api: &Client, body: String, key: Option<&String>) -> Result<V
         Err(ClientError::Lost { .. }) if call.idempotency_key.is_some() => Ok(api.call(call)?),
         other => Ok(other?),
     }
-}
-
-pub(super) fn view(api: &Client, answer: &[u8]) -> Result<View, ClientError> {
-    serde_json::from_slice(answer).map_err(|e| ClientError::Foreign {
-        place: api.place().to_owned(),
-        what: format!("an answer is not as expected ({e})"),
-    })
 }

@@ -1,11 +1,18 @@
 //! The client of the API. It speaks to a listener over HTTP, or to the same router inside this process:
 //! `run` without a server uses the second, so both take the same path through validation and rendering.
 
+mod problem;
+mod stream;
+
+pub(crate) use problem::Problem;
+pub(crate) use stream::{Next, Stream};
+
 use axum::body::{Body, to_bytes};
 use axum::http;
+use contract::Timestamp;
 use serde::Deserialize;
-use std::fmt::Write;
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
 use tower::ServiceExt;
 
 /// Longer than the API takes to answer or to give up on (10 s), so that its own error is heard.
@@ -16,21 +23,33 @@ const CONNECT: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: u64 = 256 * 1024 * 1024;
 
 /// What `/health` calls itself.
-const SERVICE: &str = "agent-runner";
+pub(crate) const SERVICE: &str = "agent-runner";
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Method {
+    #[default]
+    Get,
+    Post,
+    /// With a merge patch (RFC 7396).
+    Patch,
+}
 
 /// A request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Call {
-    /// `GET` if absent.
+    pub(crate) method: Method,
     pub(crate) body: Option<String>,
-    /// Whether to `POST`.
-    pub(crate) post: bool,
     /// With its query.
     pub(crate) path: String,
     /// Sent as `Idempotency-Key`.
     pub(crate) idempotency_key: Option<String>,
+    /// Sent as `If-Match`, quotes included.
+    pub(crate) if_match: Option<String>,
     /// How long the API is asked to wait before it answers.
     pub(crate) wait: Duration,
+    /// Instead of the usual patience.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Call {
@@ -41,20 +60,28 @@ impl Call {
 
     /// A `POST`.
     pub(crate) fn post(path: impl Into<String>, body: Option<String>) -> Self {
-        Self { path: path.into(), body, post: true, ..Self::default() }
+        Self { path: path.into(), body, method: Method::Post, ..Self::default() }
     }
 
-    fn method(&self) -> &'static str {
-        if self.post { "POST" } else { "GET" }
+    /// A `PATCH` of `desired`, of this version of it if one is given.
+    pub(crate) fn patch(path: impl Into<String>, body: String, if_match: Option<String>) -> Self {
+        Self { path: path.into(), body: Some(body), method: Method::Patch, if_match, ..Self::default() }
     }
 
     fn head(&self, uri: String) -> http::request::Builder {
-        let mut head = http::Request::builder().method(self.method()).uri(uri);
+        let (method, kind) = match self.method {
+            Method::Get => ("GET", "application/json"),
+            Method::Post => ("POST", "application/json"),
+            Method::Patch => ("PATCH", "application/merge-patch+json"),
+        };
+        let mut head = http::Request::builder().method(method).uri(uri);
         if self.body.is_some() {
-            head = head.header("content-type", "application/json");
+            head = head.header("content-type", kind);
         }
-        if let Some(key) = &self.idempotency_key {
-            head = head.header("idempotency-key", key);
+        for (name, value) in [("idempotency-key", &self.idempotency_key), ("if-match", &self.if_match)] {
+            if let Some(value) = value {
+                head = head.header(name, value);
+            }
         }
         head
     }
@@ -78,6 +105,9 @@ pub(crate) enum ClientError {
     /// Something else answers.
     #[error("what answers at {place} is no agent-runner: {what}\nname the right one with --url")]
     Foreign { place: String, what: String },
+    /// It answers, and is not ready.
+    #[error("{place} is not ready: {message}")]
+    Unready { place: String, message: String },
     /// The API says why not.
     #[error("{}", .0.text())]
     Refused(Box<Problem>),
@@ -87,63 +117,62 @@ impl ClientError {
     /// Whether the same call may well be answered a little later.
     pub(crate) fn passes(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Lost { .. } => true,
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::Unready { .. } => true,
             Self::Refused(problem) => matches!(problem.status, 503 | 504),
             Self::Foreign { .. } | Self::Unsendable(_) => false,
         }
     }
-}
 
-/// RFC 9457, as the API writes it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Problem {
-    #[serde(default)]
-    r#type: String,
-    #[serde(default)]
-    title: String,
-    pub(crate) status: u16,
-    #[serde(default)]
-    detail: String,
-    #[serde(default)]
-    errors: Vec<contract::FieldError>,
-}
-
-impl Problem {
-    /// The stable token of the problem type.
-    pub(crate) fn token(&self) -> &str {
-        self.r#type.rsplit(':').next().unwrap_or_default()
-    }
-
-    /// What happened, why, and what to type next.
-    fn text(&self) -> String {
-        let mut text = if self.detail.is_empty() { self.title.clone() } else { self.detail.clone() };
-        // A single error is in the detail already.
-        if self.errors.len() > 1 {
-            for error in &self.errors {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "\n  {error}");
-            }
+    /// What the API said, if it was the API.
+    pub(crate) fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused(problem) => Some(problem),
+            _ => None,
         }
-        let next = match self.token() {
-            "job-not-found" => "`agent-runner get` lists the jobs",
-            "busy" | "store-unavailable" | "artifacts-unavailable" => "try again in a moment",
-            "store-uncertain" | "timeout" => "look with `agent-runner get` before you repeat it",
-            _ => return text,
-        };
-        let _ = write!(text, "\n{next}");
-        text
     }
+}
+
+/// A bearer token; never shown.
+#[derive(Clone)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// The token in `text`, which may end with a newline.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A successful answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) body: Vec<u8>,
+    /// The version of `desired`, quotes included.
+    pub(crate) etag: Option<String>,
+    /// The server's clock, in whole seconds.
+    pub(crate) date: Option<Timestamp>,
 }
 
 /// Where the API is.
 pub(crate) enum Client {
     /// Behind a listener.
-    Http { url: String, agent: ureq::Agent },
+    Http {
+        url: String,
+        agent: ureq::Agent,
+        token: Option<Token>,
+        /// The last `Date` of an answer in milliseconds; 0 before the first.
+        date: AtomicI64,
+    },
     /// In this process, on this runtime.
     InProcess { runtime: tokio::runtime::Handle, router: axum::Router },
 }
-
-type Answered = Result<Vec<u8>, ClientError>;
 
 impl Client {
     /// The client of the API at `url`.
@@ -153,16 +182,26 @@ impl Client {
             .strip_prefix("http://")
             .filter(|host| !host.is_empty())
             .ok_or_else(|| ClientError::Unsendable(format!("{url}: {URL_FORM}")))?;
-        let local = ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start));
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
+            // The API redirects nowhere, and a token must not follow somebody who does.
+            .max_redirects(0)
             .user_agent(concat!("agent-runner/", env!("CARGO_PKG_VERSION")));
-        if local {
+        if is_local(host) {
             // A proxy would look for the listener on its own machine.
             config = config.proxy(None);
         }
-        Ok(Self::Http { url: url.to_owned(), agent: config.build().new_agent() })
+        let agent = config.build().new_agent();
+        Ok(Self::Http { url: url.to_owned(), agent, token: None, date: AtomicI64::new(0) })
+    }
+
+    /// The same with a token, which goes with every request.
+    pub(crate) fn with_token(self, with: Option<Token>) -> Self {
+        match self {
+            Self::Http { url, agent, date, .. } => Self::Http { url, agent, token: with, date },
+            in_process @ Self::InProcess { .. } => in_process,
+        }
     }
 
     /// For people: where this client calls.
@@ -171,6 +210,15 @@ impl Client {
             Self::Http { url, .. } => url,
             Self::InProcess { .. } => "this process",
         }
+    }
+
+    /// The server's clock as of its last answer, so that ages are right where this machine's clock is not.
+    pub(crate) fn now(&self) -> Timestamp {
+        match self {
+            Self::Http { date, .. } => Some(date.load(Ordering::Relaxed)).filter(|ms| *ms > 0),
+            Self::InProcess { .. } => None,
+        }
+        .map_or_else(|| SystemTime::now().into(), Timestamp::from_millis)
     }
 
     /// Whether an agent-runner answers. Anything else that listens there is not called again.
@@ -187,34 +235,78 @@ impl Client {
         }
     }
 
-    /// The body of a successful answer.
-    pub(crate) fn call(&self, call: Call) -> Answered {
-        let (status, body) = match self {
-            Self::Http { url, agent } => self.over_http(url, agent, call)?,
+    /// A successful answer.
+    pub(crate) fn answer(&self, call: Call) -> Result<Answer, ClientError> {
+        let (status, answer) = self.exchange(call)?;
+        if (200..300).contains(&status) { Ok(answer) } else { Err(self.refusal(status, &answer.body)) }
+    }
+
+    /// Whether a probe (`/readyz`) answers well; what it says otherwise is plain text.
+    pub(crate) fn probe(&self, call: Call) -> Result<(), ClientError> {
+        let (status, answer) = self.exchange(call)?;
+        if (200..300).contains(&status) {
+            return Ok(());
+        }
+        let said: String = String::from_utf8_lossy(&answer.body).chars().take(500).collect();
+        let (place, message) = (self.place().to_owned(), crate::output::one_line(said.trim()));
+        Err(ClientError::Unready { place, message: format!("HTTP {status}: {message}") })
+    }
+
+    /// The body of an answer of any status: `/health` says what is wrong with a 503.
+    pub(crate) fn body_of_any(&self, call: Call) -> Result<Vec<u8>, ClientError> {
+        Ok(self.exchange(call)?.1.body)
+    }
+
+    fn exchange(&self, call: Call) -> Result<(u16, Answer), ClientError> {
+        let (status, answer) = match self {
+            Self::Http { url, agent, .. } => self.over_http(url, agent, call)?,
             Self::InProcess { runtime, router } => runtime.block_on(in_process(router.clone(), call))?,
         };
-        if (200..300).contains(&status) {
-            return Ok(body);
+        if let (Self::Http { date, .. }, Some(at)) = (self, answer.date) {
+            date.store(at.millis(), Ordering::Relaxed);
         }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
-            Err(_) => Err(self.foreign(format!("HTTP {status} without a problem description"))),
-        }
+        Ok((status, answer))
+    }
+
+    /// The body of a successful answer.
+    pub(crate) fn call(&self, call: Call) -> Result<Vec<u8>, ClientError> {
+        Ok(self.answer(call)?.body)
     }
 
     /// The decoded body of a successful answer.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
-        let body = self.call(call)?;
-        serde_json::from_slice(&body).map_err(|e| self.foreign(format!("an answer is not as expected ({e})")))
+        self.decoded(&self.call(call)?)
+    }
+
+    /// A body that should be JSON of this form.
+    pub(crate) fn decoded<T: serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|e| self.foreign(format!("an answer is not as expected ({e})")))
+    }
+
+    fn refusal(&self, status: u16, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => ClientError::Refused(Box::new(problem)),
+            Err(_) => self.foreign(format!("HTTP {status} without a problem description")),
+        }
     }
 
     fn foreign(&self, what: String) -> ClientError {
         ClientError::Foreign { place: self.place().to_owned(), what }
     }
 
-    fn over_http(&self, url: &str, agent: &ureq::Agent, call: Call) -> Result<(u16, Vec<u8>), ClientError> {
-        let patience = Some(PATIENCE + call.wait);
-        let head = call.head(format!("{url}{}", call.path));
+    fn head(&self, call: &Call, uri: String) -> http::request::Builder {
+        let head = call.head(uri);
+        match self {
+            Self::Http { token: Some(Token(token)), .. } => {
+                head.header("authorization", format!("Bearer {token}"))
+            }
+            _ => head,
+        }
+    }
+
+    fn over_http(&self, url: &str, agent: &ureq::Agent, call: Call) -> Result<(u16, Answer), ClientError> {
+        let patience = Some(call.patience.unwrap_or(PATIENCE) + call.wait);
+        let head = self.head(&call, format!("{url}{}", call.path));
         let unsendable = |e: http::Error| ClientError::Unsendable(e.to_string());
         let answer = match call.body {
             Some(body) => {
@@ -228,7 +320,8 @@ impl Client {
         };
         let mut answer = answer.map_err(|e| self.failure(&e))?;
         let body = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
-        Ok((answer.status().as_u16(), body.map_err(|e| self.failure(&e))?))
+        let body = body.map_err(|e| self.failure(&e))?;
+        Ok((answer.status().as_u16(), Answer { body, ..facts(answer.headers()) }))
     }
 
     fn failure(&self, e: &ureq::Error) -> ClientError {
@@ -252,23 +345,35 @@ impl Client {
 const URL_FORM: &str =
     "http://<host>:<port> is needed; TLS is left to a proxy or a tunnel in front of the API";
 
-async fn in_process(router: axum::Router, call: Call) -> Result<(u16, Vec<u8>), ClientError> {
+/// Whether a host, with or without a port, is this machine.
+pub(crate) fn is_local(host: &str) -> bool {
+    ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start))
+}
+
+/// What the header of an answer says.
+fn facts(headers: &http::HeaderMap) -> Answer {
+    let text = |name| headers.get(name).and_then(|v: &http::HeaderValue| v.to_str().ok());
+    let date = text("date").and_then(|t| httpdate::parse_http_date(t).ok()).map(Timestamp::from);
+    Answer { body: Vec::new(), etag: text("etag").map(str::to_owned), date }
+}
+
+async fn in_process(router: axum::Router, call: Call) -> Result<(u16, Answer), ClientError> {
     let lost = |message: String| ClientError::Lost { place: "this process".to_owned(), message };
     let request = call
         .head(call.path.clone())
         .body(Body::from(call.body.unwrap_or_default()))
         .map_err(|e| ClientError::Unsendable(e.to_string()))?;
     let Ok(answer) = router.oneshot(request).await;
-    let status = answer.status().as_u16();
+    let (status, facts) = (answer.status().as_u16(), facts(answer.headers()));
     let limit = usize::try_from(LARGEST_ANSWER).unwrap_or(usize::MAX);
     let body = to_bytes(answer.into_body(), limit).await.map_err(|e| lost(e.to_string()))?;
-    Ok((status, body.into()))
+    Ok((status, Answer { body: body.into(), ..facts }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write as _};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// The URL of a listener that gives this one answer.

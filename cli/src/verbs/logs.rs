@@ -1,0 +1,248 @@
+//! `logs`: what the agent of a job wrote, live or stored; the API reads whichever there is.
+
+use super::{VerbError, checked};
+use crate::args::{Logs, Stream as Which};
+use crate::client::{Call, Client, ClientError, Next, Problem, Stream};
+use crate::exit::Exit;
+use crate::follow::View;
+use crate::output;
+use crate::safe::Safe;
+use crate::verbs::select::encoded;
+use serde::Deserialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long one wait for bytes takes, after which it is looked whether anybody still wants them.
+const GLANCE: Duration = Duration::from_millis(200);
+/// Silence after which the job is asked whether it still runs: a connection that broke without a word
+/// looks like an agent that has nothing to say.
+const SILENCE: Duration = Duration::from_secs(15);
+/// How long the API may be away while logs are followed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn logs(api: &Client, args: &Logs) -> Result<Exit, VerbError> {
+    let id = checked(std::slice::from_ref(&args.id))?.remove(0);
+    let args = Logs { id: id.to_string(), ..args.clone() };
+    let mut show = stdout;
+    if args.follow {
+        return Follower { api, args: &args, stop: &AtomicBool::new(false), quiet: false, show: &mut show }
+            .follow();
+    }
+    let attempt = if args.previous { Some(previous(api, &args.id)?) } else { args.attempt };
+    let stream = api.stream(&Call::get(path(&args, attempt, true))).map_err(told)?;
+    let mut printer = Printer::new(args.raw, &mut show);
+    loop {
+        match stream.next(PATIENCE)? {
+            Next::Bytes(bytes) => printer.push(&bytes)?,
+            Next::Nothing => return Err(silent(api).into()),
+            Next::End => return printer.finish().map(|()| Exit::Done),
+        }
+    }
+}
+
+fn silent(api: &Client) -> ClientError {
+    let message = format!("no byte of the log for {} s", PATIENCE.as_secs());
+    ClientError::Lost { place: api.place().to_owned(), message }
+}
+
+/// The attempt before the last one.
+fn previous(api: &Client, id: &str) -> Result<u32, VerbError> {
+    #[derive(Deserialize)]
+    struct All {
+        attempts: Vec<One>,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        number: Option<u32>,
+    }
+    let all: All = api.json(Call::get(format!("/jobs/{id}/attempts")))?;
+    let mut numbers: Vec<u32> = all.attempts.iter().filter_map(|a| a.number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    match numbers.as_slice() {
+        [.., previous, _] => Ok(*previous),
+        _ => {
+            let had = numbers.len();
+            let message = format!("job {id} has had {had} attempt(s), so there is no previous one");
+            Err(VerbError::Failed(format!("{message}\nleave --previous out to see what there is")))
+        }
+    }
+}
+
+/// The path of a request; only its begin is limited by `--tail` and `--since`.
+fn path(args: &Logs, attempt: Option<u32>, begin: bool) -> String {
+    let stream = match args.stream {
+        None => "both",
+        Some(Which::Stdout) => "stdout",
+        Some(Which::Stderr) => "stderr",
+    };
+    let mut path = format!("/jobs/{}/logs?stream={stream}", args.id);
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", encoded(&value)));
+        }
+    };
+    add("attempt", attempt.map(|n| n.to_string()));
+    add("tail", args.tail.filter(|_| begin).map(|n| n.to_string()));
+    add("since", args.since.clone().filter(|_| begin));
+    add("follow", args.follow.then(|| "true".to_owned()));
+    path
+}
+
+/// An older server knows one stream at a time and does not follow; its refusal does not say so.
+fn told(e: ClientError) -> VerbError {
+    let old = |what: &str, instead: &str| {
+        VerbError::Failed(format!("this server {what}; it is older than this client\n{instead}"))
+    };
+    match e.problem() {
+        Some(p) if p.refuses_parameter("follow") => {
+            old("cannot follow logs", "leave -f out; `agent-runner wait` tells when the attempt has ended")
+        }
+        Some(p) if p.refuses_parameter("since") => old("does not know --since", "use --tail instead"),
+        Some(p) if p.refuses_parameter("stream") && p.errors.iter().any(|e| e.value == "both") => {
+            old("shows one stream at a time", "add --stream stdout or --stream stderr")
+        }
+        _ => e.into(),
+    }
+}
+
+/// Writes a log to where it belongs.
+pub(super) type Show<'a> = &'a mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send);
+
+fn stdout(bytes: &[u8]) -> std::io::Result<()> {
+    output::bytes(bytes)
+}
+
+struct Printer<'a> {
+    safe: Option<Safe>,
+    show: Show<'a>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(raw: bool, show: Show<'a>) -> Self {
+        Self { safe: (!raw).then(Safe::default), show }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match &mut self.safe {
+            None => (self.show)(bytes),
+            Some(safe) => (self.show)(safe.push(bytes).as_bytes()),
+        }
+    }
+
+    fn finish(self) -> Result<(), VerbError> {
+        if let Some(safe) = self.safe {
+            (self.show)(safe.finish().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Follows one attempt after the other until the job has ended.
+pub(super) struct Follower<'a> {
+    pub(super) api: &'a Client,
+    pub(super) args: &'a Logs,
+    /// Set when nobody wants more.
+    pub(super) stop: &'a AtomicBool,
+    /// Whether somebody else says where the job is.
+    pub(super) quiet: bool,
+    pub(super) show: Show<'a>,
+}
+
+impl Follower<'_> {
+    pub(super) fn follow(mut self) -> Result<Exit, VerbError> {
+        let mut shown = None::<u32>;
+        let mut waiting = false;
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.args.attempt.or(shown.map(|n| n + 1));
+            match self.api.stream(&Call::get(path(self.args, number, shown.is_none()))) {
+                Ok(stream) => {
+                    let attempt = stream.attempt.or(number).unwrap_or(1);
+                    if attempt > 1 && !self.quiet {
+                        output::say(&format!("attempt {attempt}"));
+                    }
+                    self.attempt(&stream)?;
+                    shown = Some(attempt);
+                }
+                Err(e) if e.problem().is_some_and(is_absent) => {
+                    if !std::mem::replace(&mut waiting, true) && !self.quiet && shown.is_none() {
+                        output::say(&e.problem().map(Problem::what).unwrap_or_default());
+                    }
+                    let job: View = look(self.api, &self.args.id)?;
+                    if job.is_finished() && number.is_none_or(|n| n >= job.attempt) {
+                        return Ok(Exit::Done);
+                    }
+                    // An attempt that others came after leaves nothing any more.
+                    shown = number.filter(|n| job.attempt > *n).or(shown);
+                    std::thread::sleep(GLANCE);
+                    continue;
+                }
+                Err(e) => return Err(told(e)),
+            }
+            if self.args.attempt.is_some() || !self.more(shown)? {
+                return Ok(Exit::Done);
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Shows one attempt to its end.
+    fn attempt(&mut self, stream: &Stream) -> Result<(), VerbError> {
+        let mut printer = Printer::new(self.args.raw, &mut *self.show);
+        let mut heard = Instant::now();
+        while !self.stop.load(Ordering::Relaxed) {
+            match stream.next(GLANCE) {
+                Ok(Next::Bytes(bytes)) => {
+                    heard = Instant::now();
+                    printer.push(&bytes)?;
+                }
+                Ok(Next::Nothing) if heard.elapsed() < SILENCE => {}
+                Ok(Next::Nothing) => {
+                    heard = Instant::now();
+                    let job: View = look(self.api, &self.args.id)?;
+                    if job.is_finished() {
+                        // The end of the stream was lost; nothing more can come.
+                        break;
+                    }
+                }
+                Ok(Next::End) => break,
+                Err(e) => {
+                    printer.finish()?;
+                    let again = format!("agent-runner logs -f --tail 20 {}", self.args.id);
+                    return Err(VerbError::Failed(format!("{e}\ngo on with: {again}")));
+                }
+            }
+        }
+        printer.finish()
+    }
+
+    /// Waits until there is an attempt after `shown`; `false` when none comes any more.
+    fn more(&self, shown: Option<u32>) -> Result<bool, VerbError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let job = look(self.api, &self.args.id)?;
+            if job.attempt > shown.unwrap_or(0) && job.status != "QUEUED" {
+                return Ok(true);
+            }
+            if job.is_finished() {
+                return Ok(false);
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(false)
+    }
+}
+
+fn is_absent(problem: &Problem) -> bool {
+    problem.token() == "not-there"
+}
+
+/// Reads the job, over a restart of the server.
+fn look(api: &Client, id: &str) -> Result<View, ClientError> {
+    let since = Instant::now();
+    loop {
+        match api.json(Call::get(format!("/jobs/{id}"))) {
+            Err(e) if e.passes() && since.elapsed() < PATIENCE => std::thread::sleep(GLANCE),
+            other => return other,
+        }
+    }
+}
