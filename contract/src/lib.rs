@@ -25,6 +25,7 @@ pub mod invariants;
 pub mod job;
 pub mod job_type;
 pub mod json;
+pub mod live_log;
 pub mod own;
 pub mod status;
 pub mod time;

@@ -25,6 +25,7 @@
 //! | `AGENT_RUNNER_DURABILITY` | `process` (default) or `power` |
 //! | `AGENT_RUNNER_HEARTBEAT_SECONDS` | between two signs of life, 1 to 3600, default 10 |
 //! | `AGENT_RUNNER_REPORT_PATIENCE_SECONDS` | how long to try to report an outcome, default 600 |
+//! | `AGENT_RUNNER_LOG_SHIPPING_SECONDS` | between two pieces of a running agent's logs, default 2; 0: none |
 //! | `AGENT_RUNNER_GUARD_SECONDS` | how long after its timeout an attempt is stopped from here, default 30 |
 //! | `AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS` | how long to try to store what an attempt left, default 60 |
 

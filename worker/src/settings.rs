@@ -18,6 +18,9 @@ const ARTIFACTS_PATIENCE_SECONDS: u64 = 60;
 /// How much later than `attempt_timeout_seconds` the worker stops the agent by itself. The reconciler does
 /// it first, and seals the attempt; this guard is for an orchestrator that is away.
 const GUARD_SECONDS: u64 = 30;
+/// How often a running agent's logs are shipped. Whoever follows a log waits this long for a line; on S3 each
+/// piece costs $0.000005, so an agent that never stops talking costs $0.009 an hour at this pace.
+const LOG_SHIPPING_SECONDS: u64 = 2;
 
 /// What the worker was told.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) report_patience: Duration,
     pub(crate) artifacts_patience: Duration,
     pub(crate) guard: Duration,
+    /// Between two pieces of a running agent's logs; `None`: they are stored at the end only.
+    pub(crate) log_shipping: Option<Duration>,
     /// Our stdout is a socket, and whoever launched us carries reports to the store.
     pub(crate) reports_to_stdout: bool,
 }
@@ -61,6 +66,7 @@ impl Settings {
         let artifacts_patience =
             read.seconds("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", 0, ARTIFACTS_PATIENCE_SECONDS);
         let guard = read.seconds("AGENT_RUNNER_GUARD_SECONDS", 0, GUARD_SECONDS);
+        let log_shipping = read.seconds("AGENT_RUNNER_LOG_SHIPPING_SECONDS", 0, LOG_SHIPPING_SECONDS);
         let reports = read.maybe("AGENT_RUNNER_REPORTS", |text| match text {
             "stdout" => Ok(()),
             _ => Err("only stdout is allowed"),
@@ -81,6 +87,7 @@ impl Settings {
                     report_patience,
                     artifacts_patience,
                     guard,
+                    log_shipping: Some(log_shipping).filter(|pause| !pause.is_zero()),
                     reports_to_stdout: reports.is_some(),
                 })
             }

@@ -10,6 +10,7 @@ use crate::schema::ArtifactList;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use contract::live_log;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ pub(crate) async fn list(
     let folder = format!("jobs/{job_id}");
     let found = shared.app.artifacts.list(&folder).await?;
     let entry = |(key, size): &'_ (String, u64)| (key.len().min(folder.len() + 1), *size);
-    let artifacts = found.iter().map(|found| {
+    // Pieces of logs are how a log gets here, and no file that anybody left.
+    let artifacts = found.iter().filter(|(key, _)| !live_log::is_piece(key)).map(|found| {
         let (start, size) = entry(found);
         let path = &found.0[start..];
         Entry { path, size, url: format!("/jobs/{job_id}/artifacts/{}", escaped(path)) }

@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod health;
 pub(crate) mod job;
 pub(crate) mod list;
+mod live;
 pub(crate) mod logs;
 pub(crate) mod patch;
 pub(crate) mod result;

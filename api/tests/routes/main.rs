@@ -8,6 +8,7 @@ mod create;
 mod edge;
 mod edits;
 mod list;
+mod live;
 mod outputs;
 mod polls;
 mod rig;

@@ -17,7 +17,7 @@ fn task(token: &LaunchToken) -> TaskId {
     TaskId::new(format!("process:{token}")).unwrap()
 }
 
-async fn start(rig: &Rig, id: &JobId, token: &LaunchToken) -> Report {
+pub(crate) async fn start(rig: &Rig, id: &JobId, token: &LaunchToken) -> Report {
     let report = Report {
         started_at: at(1),
         heartbeat_at: at(1),
@@ -35,7 +35,7 @@ async fn start(rig: &Rig, id: &JobId, token: &LaunchToken) -> Report {
 }
 
 /// Everything up to SUCCEEDED.
-async fn succeed(rig: &Rig, id: &JobId, token: &LaunchToken, result: &[u8], stdout: &[u8]) {
+pub(crate) async fn succeed(rig: &Rig, id: &JobId, token: &LaunchToken, result: &[u8], stdout: &[u8]) {
     let folder = Attempt::folder(id, 1, token);
     for (name, content) in [("result.json", result), ("stdout.log", stdout), ("artifacts/a b.txt", b"file")] {
         rig.artifacts.put(&format!("{folder}/{name}"), Content::Bytes(content)).await.unwrap();
@@ -184,7 +184,7 @@ async fn where_there_is_nothing_yet_the_answer_says_why() {
     let token = rig.claim(&id).await;
     assert!(detail("logs").await.contains("has not started yet"));
     start(&rig, &id, &token).await;
-    assert!(detail("logs").await.contains("is running; logs are stored when it ends"));
+    assert!(detail("logs").await.contains("is running, and nothing of its stdout.log was shipped yet"));
     assert!(detail("result").await.contains("RUNNING"));
     rig.end(&id, Reason::Cancelled).await;
     assert!(detail("result").await.contains("FAILED (Cancelled); it has no result"));

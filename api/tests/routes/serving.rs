@@ -56,7 +56,8 @@ async fn submitted(address: SocketAddr) -> String {
 async fn the_shutdown_answers_long_polls_at_once_and_closes_idle_connections() {
     let server = server(Limits::default()).await;
     let id = submitted(server.address).await;
-    let poll = sent(server.address, &format!("GET /jobs/{id}?wait=30s HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+    let poll =
+        sent(server.address, &format!("GET /jobs/{id}?wait=30s HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
     let idle = TcpStream::connect(server.address).await.unwrap();
     while server.rig.changes.waited_for() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -99,8 +100,7 @@ async fn half_a_header_does_not_hold_a_connection_for_ever() {
 #[tokio::test]
 async fn half_a_body_is_answered_when_the_time_is_over() {
     let server = server(Limits { request_timeout: Duration::from_millis(100), ..Limits::default() }).await;
-    let head =
-        "POST /jobs HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\nHost: localhost\r\n\r\n{";
+    let head = "POST /jobs HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 100\r\nHost: localhost\r\n\r\n{";
     let text = rest(sent(server.address, head).await).await;
     assert!(text.starts_with("HTTP/1.1 504") && text.contains("problem:timeout"), "{text}");
 }

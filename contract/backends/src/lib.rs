@@ -32,6 +32,8 @@ pub mod settings;
 pub mod sqlite;
 pub mod stores;
 
+#[cfg(feature = "redis")]
+pub use crate::redis::{RedisLease, RedisRecords};
 pub use artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use dir::DirArtifacts;
@@ -44,8 +46,6 @@ pub use records::{
     CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
     Retry, Revision, ScanPage, StartAnswer, WriteAnswer,
 };
-#[cfg(feature = "redis")]
-pub use crate::redis::{RedisLease, RedisRecords};
 pub use settings::{Layers, Settings};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Access, SqliteLease, SqliteOptions, SqliteRecords};

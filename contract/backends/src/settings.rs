@@ -71,9 +71,10 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// `AGENT_RUNNER_RESYNC_SECONDS`
     pub resync: Duration,
-    /// `AGENT_RUNNER_HEARTBEAT_SECONDS`, `…_REPORT_PATIENCE_SECONDS` and `…_ARTIFACTS_PATIENCE_SECONDS`: read
-    /// by workers; checked here because a worker could only fail, and handed on by [`Layers::for_workers`].
-    pub worker_seconds: [u64; 3],
+    /// `AGENT_RUNNER_HEARTBEAT_SECONDS`, `…_REPORT_PATIENCE_…`, `…_ARTIFACTS_PATIENCE_…`, `…_GUARD_…` and
+    /// `…_LOG_SHIPPING_SECONDS`: read by workers; checked here because a worker could only fail, and handed on
+    /// by [`Layers::for_workers`].
+    pub worker_seconds: [u64; 5],
     /// `AGENT_RUNNER_ECS_…`
     pub ecs: EcsSettings,
 }
@@ -171,6 +172,8 @@ impl Settings {
                 r.value("AGENT_RUNNER_HEARTBEAT_SECONDS", |text| seconds(text, 1..=3600)),
                 r.value("AGENT_RUNNER_REPORT_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
                 r.value("AGENT_RUNNER_ARTIFACTS_PATIENCE_SECONDS", |text| seconds(text, 0..=3600)),
+                r.value("AGENT_RUNNER_GUARD_SECONDS", |text| seconds(text, 0..=3600)),
+                r.value("AGENT_RUNNER_LOG_SHIPPING_SECONDS", |text| seconds(text, 0..=3600)),
             ],
             ecs: EcsSettings::read(&mut r),
         };

@@ -23,17 +23,19 @@ mod collect;
 mod environment;
 mod family;
 mod folder;
+mod shipping;
 
 use crate::attempt::{Run, too_long};
-use crate::execution::{Ended, Execution, now};
+use crate::execution::{Ended, Execution, STDERR_LOG, STDOUT_LOG, now};
 use crate::proc;
 use crate::reporter::Beat;
 use crate::signals::Signals;
 use capture::Capture;
-use contract::{Failure, FailureClass};
+use contract::{Attempt, Failure, FailureClass};
 use family::{End, Family};
 use folder::{Prepared, TaskFolder};
 use rustix::process::Signal;
+use shipping::Shipping;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -65,7 +67,11 @@ pub(crate) fn execute(run: &mut Run<'_>, payload: &str, argv: &[String], pass_en
             return Ended::Left(Execution { finished_at: now(), failure: Some(failure), files });
         }
     };
+    let attempt_folder = Attempt::folder(&run.settings.job_id, run.claim.number, &run.settings.token);
+    let logs = [(STDOUT_LOG, &folder.stdout), (STDERR_LOG, &folder.stderr)];
+    let shipping = Shipping::start(run.settings, &attempt_folder, logs);
     let Watched { end, stopped, lost } = watch(run, &mut agent.family);
+    drop(shipping);
     for note in agent.capture.finish(DRAIN) {
         run.reporter.say(&note);
     }

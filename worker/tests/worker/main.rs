@@ -4,5 +4,6 @@
 
 mod agent;
 mod examples;
+mod shipping;
 mod stop;
 mod support;

@@ -156,6 +156,18 @@ const GENERAL: &[Setting] = &[
         "0 to 3600",
         "Worker: seconds to go on offering result and logs to a store that does not take them.",
     ),
+    setting(
+        "AGENT_RUNNER_GUARD_SECONDS",
+        "30",
+        "0 to 3600",
+        "Worker: seconds after its timeout at which an attempt is stopped by its worker, should nobody else do it.",
+    ),
+    setting(
+        "AGENT_RUNNER_LOG_SHIPPING_SECONDS",
+        "2",
+        "0 to 3600",
+        "Worker: seconds between two pieces of a running agent's logs; 0: logs are stored at the end only.",
+    ),
     Setting {
         default_words: "the address of AGENT_RUNNER_LISTEN",
         ..setting(

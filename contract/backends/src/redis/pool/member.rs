@@ -216,8 +216,8 @@ impl Member {
     }
 
     fn pop(&mut self, key: &str, at_most: Duration) -> Result<Option<String>, PoolError> {
-        let popped: Option<(String, String)> =
-            self.with(at_most + connect::RESPONSE, |connection, _, _| {
+        let popped: Option<(String, String)> = self
+            .with(at_most + connect::RESPONSE, |connection, _, _| {
                 redis::cmd("BLPOP").arg(key).arg(at_most.as_secs_f64()).query(connection)
             })?;
         Ok(popped.map(|(_, text)| text))

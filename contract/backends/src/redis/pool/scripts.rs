@@ -27,6 +27,6 @@ macro_rules! scripts {
 }
 
 scripts!(
-    launch, observe, list, stop, forget, workers, bury, abandon, register, beat, take, done, hand_back, drain,
-    leave,
+    launch, observe, list, stop, forget, workers, bury, abandon, register, beat, take, done, hand_back,
+    drain, leave,
 );
