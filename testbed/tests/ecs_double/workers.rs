@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use testbed::ecs::{Execution, Options, Worker, definition};
+use testbed::ecs::{Execution, Options, Phases, Worker, definition};
 use testbed::procfs::{is_alive, signal};
 
 fn file(folder: &Path, name: &str) -> String {
@@ -188,6 +188,15 @@ fn a_dropped_double_leaves_no_process() {
     let pids = files.map(|file| number(&rig, &file));
     drop(rig);
     assert!(pids.iter().all(|pid| !is_alive(*pid)), "{pids:?}");
+}
+
+#[test]
+fn a_worker_may_be_through_before_its_launch_is_answered() {
+    let rig = Rig::start(Options { phases: Phases::default(), ..shell("sleep 0.2; exit 5") });
+    rig.fault(json!({"fault": "LaunchAndFinishBeforeAnswer"}));
+    let arn = rig.launched(&run("t"));
+    let task = rig.task(&arn);
+    assert_eq!((&task["lastStatus"], exit_code(&task)), (&json!("STOPPED"), &json!(5)));
 }
 
 #[test]
