@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `AGENT_RUNNER_JOB_ID`, `AGENT_RUNNER_LAUNCH_TOKEN`, `AGENT_RUNNER_TASK_ID` | which attempt, as which task |
 //! | `AGENT_RUNNER_TASK_FOLDER` | absolute path of an existing folder that belongs to this task |
+//! | `ECS_CONTAINER_METADATA_URI_V4` | where to learn the two, where nobody set them: on Fargate |
 //! | `AGENT_RUNNER_RECORDS` | `sqlite:<path>`, `redis://<host>:<port>/<db>` |
 //! | `AGENT_RUNNER_ARTIFACTS` | `file:<folder>` |
 //! | `AGENT_RUNNER_REPORTS` | `stdout`: stdout is a socket, by which the orchestrator takes reports |
@@ -38,7 +39,9 @@ mod drive;
 mod echo;
 mod execution;
 mod log;
+mod metadata;
 mod patience;
+mod platform;
 mod proc;
 mod reporter;
 mod settings;
@@ -80,8 +83,16 @@ fn run() -> Exit {
     if let Some(asked) = bench::asked(std::env::args_os()) {
         return bench::echo(asked);
     }
-    let settings = match Settings::read(|name| std::env::var_os(name)) {
-        Ok(settings) => settings,
+    let told = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let learned = match platform::learn(told) {
+        Ok(learned) => learned,
+        Err(mistake) => {
+            log::line("-", &mistake);
+            return Exit::Internal;
+        }
+    };
+    let settings = match Settings::read(|name| told(name).or_else(|| learned.get(name))) {
+        Ok(settings) => Settings { phases: learned.phases, ..settings },
         Err(mistakes) => {
             for mistake in mistakes {
                 log::line("-", &mistake);

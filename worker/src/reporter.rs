@@ -146,12 +146,8 @@ fn try_start(
         None => opened.insert(open()?).clone(),
     };
     let started_at = now();
-    let report = Report {
-        started_at,
-        heartbeat_at: started_at,
-        outcome: None,
-        phases: std::collections::BTreeMap::new(),
-    };
+    let report =
+        Report { started_at, heartbeat_at: started_at, outcome: None, phases: settings.phases.clone() };
     let answer = block_on(records.start(&settings.job_id, &settings.token, &settings.task, &report))?;
     Ok((records, report, answer))
 }

@@ -2,7 +2,8 @@
 
 use backends::Durability;
 use backends::settings::{ArtifactsAt, Built, RecordsAt};
-use contract::{JobId, LaunchToken, TaskId};
+use contract::{JobId, LaunchToken, TaskId, Timestamp};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) log_shipping: Option<Duration>,
     /// Our stdout is a socket, and whoever launched us carries reports to the store.
     pub(crate) reports_to_stdout: bool,
+    /// Launch phases that the platform told.
+    pub(crate) phases: BTreeMap<String, Timestamp>,
 }
 
 impl Settings {
@@ -87,6 +90,7 @@ impl Settings {
                     report_patience,
                     artifacts_patience,
                     guard,
+                    phases: BTreeMap::new(),
                     log_shipping: Some(log_shipping).filter(|pause| !pause.is_zero()),
                     reports_to_stdout: reports.is_some(),
                 })
@@ -136,7 +140,6 @@ impl<G: Fn(&str) -> Option<OsString>> Reader<G> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn read(changes: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         let mut env = BTreeMap::from([
