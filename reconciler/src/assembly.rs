@@ -19,7 +19,9 @@ use backends::{ChannelHints, Hint, HintSender, Hints, HintsError, SystemClock, S
 use contract::JobTypes;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "process")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why the parts could not be put together.

@@ -71,22 +71,19 @@ impl Table {
         fresh: Instant,
     ) -> Known {
         let mut ask: BTreeSet<TaskId> = started.cloned().into_iter().collect();
-        let mut views = Vec::new();
+        let (mut views, mut old) = (Vec::new(), false);
         for (task, entry) in self.of_attempt(job_id, token, started) {
             ask.insert(task.clone());
-            if entry.missing {
-                continue;
+            old |= !entry.missing && entry.state == TaskState::Alive && entry.seen_at < fresh;
+            if !entry.missing {
+                views.push(view(task, entry));
             }
-            if entry.state == TaskState::Alive && entry.seen_at < fresh {
-                return Known::Ask(self.of_attempt(job_id, token, started).map(|(t, _)| t.clone()).collect());
-            }
-            views.push(view(task, entry));
         }
         let found = match started {
             Some(started) => views.iter().any(|v| v.task == *started),
             None => !views.is_empty(),
         };
-        if found { Known::Enough(views) } else { Known::Ask(ask.into_iter().collect()) }
+        if found && !old { Known::Enough(views) } else { Known::Ask(ask.into_iter().collect()) }
     }
 
     /// The same, without asking any further.
@@ -257,14 +254,15 @@ impl Table {
 
     /// The attempt is closed.
     pub(super) fn forget(&mut self, token: &LaunchToken) {
-        self.left.insert(token.clone(), Instant::now());
         let Some(job_id) = self.by_token.get(token) else { return };
         let of_job: Vec<TaskId> = self.by_job.get(job_id).into_iter().flatten().cloned().collect();
         for task in of_job {
-            let over = |e: &Entry| e.token == *token && (e.missing || e.state != TaskState::Alive);
-            self.ask.remove(&task);
-            if self.tasks.get(&task).is_some_and(over) {
+            let Some(entry) = self.tasks.get(&task).filter(|e| e.token == *token) else { continue };
+            if entry.missing || entry.state != TaskState::Alive {
                 self.remove(&task);
+            } else {
+                self.ask.remove(&task);
+                self.left.insert(token.clone(), Instant::now());
             }
         }
     }
@@ -299,5 +297,123 @@ fn view(task: &TaskId, entry: &Entry) -> TaskView {
         state: entry.state.clone(),
         worker_gone: entry.worker_gone,
         age: age.unwrap_or_else(|| entry.known_since.elapsed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::Evidence;
+
+    fn job() -> JobId {
+        JobId::new("job-1").unwrap()
+    }
+
+    fn token() -> LaunchToken {
+        LaunchToken::from_bits(1)
+    }
+
+    fn task(n: u32) -> TaskId {
+        TaskId::new(format!("arn:task/{n}")).unwrap()
+    }
+
+    fn described(version: i64, state: TaskState) -> Described {
+        Described {
+            task: task(1),
+            of: Some((job(), token())),
+            version,
+            state,
+            worker_gone: false,
+            ending: false,
+            phases: BTreeMap::new(),
+        }
+    }
+
+    fn stopped() -> TaskState {
+        TaskState::Stopped(Box::default())
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    fn seen(table: &Table, fresh: Instant) -> Option<usize> {
+        match table.of(&job(), &token(), Some(&task(1)), fresh) {
+            Known::Enough(views) => Some(views.len()),
+            Known::Ask(_) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_arn_without_a_task_is_believed_in_for_the_grace_and_then_missing() {
+        let mut table = Table::default();
+        table.launched(&job(), &token(), &task(1));
+        pass(59).await;
+        table.missing(&task(1), Instant::now());
+        assert_eq!(seen(&table, Instant::now()), Some(1));
+        pass(1).await;
+        table.missing(&task(1), Instant::now());
+        assert_eq!(
+            seen(&table, Instant::now()),
+            None,
+            "absence is asked for again, never answered from here"
+        );
+        assert_eq!(table.views(&job(), &token(), Some(&task(1))), []);
+        table.described(described(3, TaskState::Alive), Instant::now());
+        assert_eq!(seen(&table, Instant::now()), Some(1), "it was only hidden");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_a_task_is_alive_grows_old_and_that_it_has_stopped_does_not() {
+        let mut table = Table::default();
+        table.described(described(1, TaskState::Alive), Instant::now());
+        pass(10).await;
+        assert_eq!(seen(&table, Instant::now()), None);
+        assert_eq!(seen(&table, Instant::now() - Duration::from_secs(10)), Some(1));
+        assert_eq!(table.described(described(2, stopped()), Instant::now()), Some(job()), "news");
+        pass(3000).await;
+        assert_eq!(seen(&table, Instant::now()), Some(1));
+        assert_eq!(table.described(described(2, stopped()), Instant::now()), None, "no news");
+        table.missing(&task(1), Instant::now());
+        assert_eq!(seen(&table, Instant::now()), Some(1), "ECS forgets; the table does not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_overtake_each_other_do_not_bring_a_task_back() {
+        let mut table = Table::default();
+        table.described(described(5, stopped()), Instant::now());
+        table.described(described(9, TaskState::Alive), Instant::now());
+        let views = table.views(&job(), &token(), None);
+        assert_eq!(views[0].state, TaskState::Stopped(Box::<Evidence>::default()));
+        let mut table = Table::default();
+        let phases = BTreeMap::from([(phase::STARTED.to_owned(), Timestamp::from_millis(1))]);
+        table.described(Described { phases, ..described(5, TaskState::Alive) }, Instant::now());
+        let old = Described { worker_gone: true, ..described(4, TaskState::Alive) };
+        assert_eq!(table.described(old, Instant::now()), None);
+        assert!(!table.views(&job(), &token(), None)[0].worker_gone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_asks_for_what_is_new_gone_or_not_yet_running_and_never_for_what_is_closed() {
+        let mut table = Table::default();
+        table.launched(&job(), &token(), &task(1));
+        pass(1).await;
+        let running = HashSet::from([task(1), task(2)]);
+        assert_eq!(table.listed(&running, Instant::now()), [task(1), task(2)], "not seen running, and new");
+        let phases = BTreeMap::from([(phase::STARTED.to_owned(), Timestamp::from_millis(1))]);
+        table.described(Described { phases, ..described(2, TaskState::Alive) }, Instant::now());
+        table.described(Described { task: task(2), of: None, ..described(1, stopped()) }, Instant::now());
+        pass(60).await;
+        assert_eq!(table.listed(&running, Instant::now()), [], "running as before, and not ours");
+        pass(60).await;
+        assert_eq!(table.listed(&HashSet::new(), Instant::now()), [task(1)], "gone");
+        table.forget(&token());
+        assert!(!table.heard_of(&job()) && table.all().is_empty(), "it is about to end");
+        pass(60).await;
+        assert_eq!(table.listed(&running, Instant::now()), [task(2)], "foreign again");
+        assert_eq!(table.all().len(), 1, "60 s later it is still there: an orphan");
+        pass(60).await;
+        assert_eq!(table.listed(&HashSet::new(), Instant::now()), []);
+        assert!(table.tasks.is_empty() && table.by_job.is_empty() && table.by_token.is_empty());
     }
 }

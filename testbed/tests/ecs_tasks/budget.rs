@@ -1,0 +1,93 @@
+//! How many calls it takes.
+
+use super::stage::{Cluster, quiet};
+use reconciler::tasks::{Launch, Observed, TaskState, Tasks};
+use std::time::Duration;
+use testbed::ecs::{Execution, Quotas, Rate};
+use tokio::task::JoinSet;
+
+const JOBS: usize = 1000;
+
+/// Looks at every attempt, 64 passes at a time, and answers how many are alive.
+async fn looked_at(cluster: &Cluster, launches: &[Launch]) -> usize {
+    let mut alive = 0;
+    for some in launches.chunks(64) {
+        for launch in some {
+            let views = cluster.views(launch, None).await;
+            alive += views.iter().filter(|view| view.state == TaskState::Alive).count();
+        }
+    }
+    alive
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_jobs_take_a_thousand_launches_and_fifty_questions() {
+    let mut cluster = Cluster::start(quiet(), 60);
+    let mut launches = Vec::new();
+    for _ in 0..JOBS {
+        let launch = cluster.launch_of("lasts");
+        cluster.launched(&launch).await;
+        // An event tells that it runs, and a pass follows.
+        cluster.ecs().heard_of(&launch.job_id);
+        assert_eq!(cluster.views(&launch, None).await.len(), 1);
+        launches.push(launch);
+    }
+    // Two resyncs within the life of a snapshot.
+    for _ in 0..2 {
+        assert_eq!(looked_at(&cluster, &launches).await, JOBS);
+        assert!(matches!(cluster.ecs().list().await, Observed::Known(tasks) if tasks.len() == JOBS));
+    }
+    // Their outcomes are reported: nobody asks how they ended.
+    for launch in &launches {
+        cluster.ecs().forget(&launch.token).await;
+    }
+    assert_eq!(cluster.calls("RunTask"), JOBS as u64);
+    let questions = cluster.calls("ListTasks") + cluster.calls("DescribeTasks");
+    println!("Describe + List: {questions} calls for {JOBS} jobs");
+    assert!(questions <= 50, "{questions} questions for {JOBS} jobs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_learns_of_a_thousand_tasks_by_one_listing() {
+    let mut cluster = Cluster::start(quiet(), 60);
+    let mut launches = Vec::new();
+    for _ in 0..JOBS {
+        let launch = cluster.launch_of("lasts");
+        cluster.launched(&launch).await;
+        launches.push(launch);
+    }
+    cluster.reopen().await;
+    let before = cluster.calls("ListTasks") + cluster.calls("DescribeTasks");
+    assert_eq!(looked_at(&cluster, &launches).await, JOBS);
+    assert!(matches!(cluster.ecs().list().await, Observed::Known(tasks) if tasks.len() == JOBS));
+    let questions = cluster.calls("ListTasks") + cluster.calls("DescribeTasks") - before;
+    assert!(questions <= 22, "{questions} calls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn launches_keep_to_the_quota_without_being_throttled() {
+    let quotas = Quotas { run_task: Rate { burst: 20, per_second: 20 }, ..Quotas::default() };
+    let execution = Execution::Simulated { lasts: Duration::from_secs(600), exit_code: 0 };
+    let mut cluster = Cluster::start(testbed::ecs::Options { quotas, execution, ..quiet() }, 60);
+    let rates = [
+        ("AGENT_RUNNER_ECS_RUN_TASK_PER_SECOND", "20"),
+        ("AGENT_RUNNER_ECS_MODIFY_PER_SECOND", "40"),
+        ("AGENT_RUNNER_ECS_READS_PER_SECOND", "20"),
+    ];
+    let launches: Vec<Launch> = (0..150).map(|_| cluster.launch_of("lasts")).collect();
+    let opened = cluster.open(&rates, backends::ChannelHints::new().0).await.expect("opened");
+    let tasks = std::sync::Arc::new(opened);
+    let began = std::time::Instant::now();
+    let mut all = JoinSet::new();
+    for launch in launches {
+        let tasks = tasks.clone();
+        all.spawn(async move { tasks.launch(&launch).await });
+    }
+    let answers = all.join_all().await;
+    let seconds = began.elapsed().as_secs_f64();
+    let launched =
+        answers.iter().filter(|a| matches!(a, reconciler::tasks::LaunchAnswer::Launched(_))).count();
+    assert_eq!(launched, 150, "none was throttled: {answers:?}");
+    // 14 from the burst, the others at our share of the rate.
+    assert!((6.0..9.0).contains(&seconds), "{seconds} s");
+}
