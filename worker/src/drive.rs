@@ -42,3 +42,26 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
     pollster::block_on(future)
 }
+
+#[cfg(all(test, any(feature = "redis", feature = "aws")))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    #[test]
+    fn a_worker_on_sqlite_and_a_folder_has_no_runtime() {
+        let env = BTreeMap::from([
+            ("AGENT_RUNNER_JOB_ID", "j"),
+            ("AGENT_RUNNER_LAUNCH_TOKEN", "000000000000000000000000000000ab"),
+            ("AGENT_RUNNER_TASK_ID", "process:ab"),
+            ("AGENT_RUNNER_TASK_FOLDER", "/tasks/ab"),
+            ("AGENT_RUNNER_RECORDS", "sqlite:/data/x.db"),
+            ("AGENT_RUNNER_ARTIFACTS", "file:/data/artifacts"),
+        ]);
+        let settings = Settings::read(|name| env.get(name).map(OsString::from)).unwrap();
+        prepare(&settings).unwrap();
+        assert!(RUNTIME.get().is_none());
+        assert_eq!(block_on(std::future::ready(7)), 7);
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) fn records(settings: &Settings) -> Result<WorkerRecords, RecordsError
         RecordsAt::Redis(url) => Ok(WorkerRecords::new(backends::RedisRecords::lazy(url)?)),
         #[cfg(feature = "aws")]
         RecordsAt::Dynamo(prefix) => {
-            Ok(WorkerRecords::new(pollster::block_on(backends::DynamoRecords::open(prefix))))
+            Ok(WorkerRecords::new(crate::drive::block_on(backends::DynamoRecords::open(prefix))))
         }
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(RecordsError::Unusable(format!("{other}: this worker was built without it"))),

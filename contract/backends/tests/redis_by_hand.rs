@@ -7,8 +7,8 @@ mod redis_support;
 use backends::clock::fresh_token;
 use backends::conformance::{fixtures as fx, wait::within};
 use backends::{
-    ChangeFeed, CreateAnswer, GateAnswer, Hint, Hints, Interest, NewJob, RecordsBackend, RedisRecords,
-    Revision, StartAnswer, WriteAnswer,
+    ChangeFeed, CreateAnswer, GateAnswer, Hint, Hints, Interest, ListQuery, NewJob, RecordsBackend,
+    RedisRecords, Revision, StartAnswer, WriteAnswer,
 };
 use contract::{JobId, LaunchToken, LeaveReason, Raw};
 use redis_support::{RedisServer, block_on};
@@ -221,6 +221,8 @@ fn a_mistyped_key_is_shown_as_a_record_that_cannot_be_decoded_and_is_never_claim
         let said = fx::waiting();
         assert_eq!(r.write_control(&ghost, None, &job.desired, &said, false).await, Ok(WriteAnswer::Written));
         assert!(r.load(&ghost).await.unwrap().unwrap().attempts.is_empty());
+        let page = r.list(&ListQuery { limit: 10, cursor: None }).await.unwrap();
+        assert_eq!(page.jobs[0].job.job_id, ghost);
 
         store.server.cli(&["DEL", "agent-runner:job:mistyped"]);
         assert_eq!(r.load(&ghost).await, Ok(None));

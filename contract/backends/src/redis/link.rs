@@ -84,6 +84,11 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// To the server that `url` names; nothing is opened yet.
     pub(super) fn new(url: &str) -> Result<Arc<Self>, RecordsError> {
+        if url.starts_with("rediss://") {
+            return Err(RecordsError::Unusable(
+                "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel".to_owned(),
+            ));
+        }
         // The error of the parser may repeat the URL, and with it a password.
         let unusable = |e: RedisError| RecordsError::Unusable(e.category().to_owned());
         let info: ConnectionInfo = url.into_connection_info().map_err(unusable)?;
@@ -272,5 +277,7 @@ mod tests {
         let error = Link::new("redis://me:secret@host:port/0").unwrap_err();
         assert_eq!(error.retry(), Retry::Never);
         assert!(!error.to_string().contains("secret"), "{error}");
+        let error = Link::new("rediss://me:secret@host/0").unwrap_err().to_string();
+        assert!(error.contains("TLS to Redis is not built in") && !error.contains("secret"), "{error}");
     }
 }

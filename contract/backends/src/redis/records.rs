@@ -3,7 +3,7 @@
 use super::feed;
 use super::link::{Fault, Link};
 use super::read;
-use super::scripts::{GHOST, Scripts};
+use super::scripts::Scripts;
 use crate::hints::{ChangeFeed, Hints, HintsError, Interest};
 use crate::records::{
     CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
@@ -337,9 +337,6 @@ impl RecordsBackend for RedisRecords {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Result<WriteAnswer, RecordsError> {
-        if seen.text() == GHOST {
-            return Ok(WriteAnswer::Conflict);
-        }
         let ([known, expected], (control, status, expires)) = (maybe(expected), beside(control));
         let (number, claim) = (claim.number.to_string(), Raw::of(claim));
         let [id, seen, control, status] =

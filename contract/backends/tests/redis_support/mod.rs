@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to start, on a busy machine.
@@ -24,6 +25,19 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 /// Drives a future on the runtime that all tests of the binary share; the client's tasks live there.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
+}
+
+/// A port that nothing listens on, and that is given to no outgoing connection while its server is down: below
+/// the range from which the system takes those (32768, `net.ipv4.ip_local_port_range`).
+fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = std::process::id().wrapping_mul(61) + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (n % 12_000) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Runs in a shell that waits for the end of its input, which is the end of the test process at the latest.
@@ -61,12 +75,13 @@ impl RedisServer {
             let _ = writeln!(std::io::stderr(), "left out: no redis-server on this machine");
             return None;
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
         let settings = settings.iter().map(|&s| s.to_owned()).collect();
-        let mut server =
-            Self { port, folder: tempfile::tempdir().expect("a folder"), settings, running: None };
+        let mut server = Self {
+            port: free_port(),
+            folder: tempfile::tempdir().expect("a folder"),
+            settings,
+            running: None,
+        };
         server.run();
         Some(server)
     }
@@ -90,7 +105,9 @@ impl RedisServer {
         let pid = line.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
         self.running = Some((shell, pid));
         let deadline = Instant::now() + PATIENCE;
-        while self.cli(&["PING"]).trim() != "PONG" {
+        // Not any server that may have come to this port before ours.
+        let ours = format!("process_id:{}\r", pid.as_raw_nonzero());
+        while !self.cli(&["INFO", "server"]).contains(&ours) || self.cli(&["PING"]).trim() != "PONG" {
             assert!(Instant::now() < deadline, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(5));
         }
