@@ -15,3 +15,11 @@ mod records {
 mod lease {
     backends::lease_conformance!(|| super::lease_at(super::Where::DynamodbLocal));
 }
+
+mod by_hand {
+    crate::by_hand_on!(crate::dynamodb_support::Where::DynamodbLocal);
+}
+
+mod listings {
+    crate::listings_on!(crate::dynamodb_support::Where::DynamodbLocal);
+}

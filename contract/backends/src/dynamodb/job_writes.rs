@@ -184,7 +184,7 @@ impl DynamoRecords {
         }
     }
 
-    /// Deletes the job and its attempts while the job is as seen and every attempt is closed. Attempts beyond
+    /// Deletes the job and its attempts while the job is as seen and every attempt is closed; not even a first batch goes beside an open one. Attempts beyond
     /// what fits into one transaction go before, the oldest first, each batch on the same condition: what is
     /// closed is not alive, so losing it early endangers nothing.
     pub(super) async fn delete_job(
@@ -195,6 +195,10 @@ impl DynamoRecords {
     ) -> Result<WriteAnswer, RecordsError> {
         let (mut expected, mut seen) = (Seen::of(Some(expected)), Seen::of(Some(seen)));
         let attempts = self.read_attempts(job_id).await?;
+        if attempts.iter().any(|attempt| attempt.closing.is_none()) {
+            let exists = self.exists(job_id).await?;
+            return Ok(if exists { WriteAnswer::Conflict } else { WriteAnswer::NotFound });
+        }
         let mut rest = &attempts[..];
         loop {
             let (batch, last) = match rest.len() {

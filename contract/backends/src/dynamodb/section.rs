@@ -249,23 +249,26 @@ fn write_carried(to: &mut String, name: &str, value: &AttributeValue) {
                 to.push_str(&format!("{}:{text}", quoted(name)));
                 return;
             }
-            _ => "S that is not one JSON text",
+            _ => Some("S that is not one JSON text"),
         },
-        AttributeValue::B(_) => "B",
-        AttributeValue::Ss(_) => "SS",
-        AttributeValue::Ns(_) => "NS",
-        AttributeValue::Bs(_) => "BS",
-        AttributeValue::M(_)
-        | AttributeValue::L(_)
-        | AttributeValue::N(_)
-        | AttributeValue::Bool(_)
-        | AttributeValue::Null(_) => {
-            to.push_str(&format!("{}:", quoted(name)));
-            write(to, value, &[]);
-            return;
-        }
-        _ => "a type of a later SDK",
+        _ => without_json(value),
     };
-    to.push_str(&format!("{}:", quoted(&format!("{name} (is {wrong})"))));
+    let name = wrong.map_or_else(|| name.to_owned(), |wrong| format!("{name} (holds {wrong})"));
+    to.push_str(&format!("{}:", quoted(&name)));
     write(to, value, &[]);
+}
+
+/// A type somewhere in `value` that JSON does not have.
+fn without_json(value: &AttributeValue) -> Option<&'static str> {
+    match value {
+        AttributeValue::M(map) => map.values().find_map(without_json),
+        AttributeValue::L(list) => list.iter().find_map(without_json),
+        AttributeValue::S(_) | AttributeValue::Bool(_) | AttributeValue::Null(_) => None,
+        AttributeValue::N(text) => number::canonical(text).is_none().then_some("N"),
+        AttributeValue::B(_) => Some("B"),
+        AttributeValue::Ss(_) => Some("SS"),
+        AttributeValue::Ns(_) => Some("NS"),
+        AttributeValue::Bs(_) => Some("BS"),
+        _ => Some("a type of a later SDK"),
+    }
 }

@@ -1,6 +1,9 @@
 //! Tables of their own for each test, on a server.
 #![allow(dead_code, reason = "each test binary uses some of this")]
 
+pub(crate) mod by_hand;
+pub(crate) mod listings;
+pub(crate) mod meter;
 pub(crate) mod suites;
 
 use super::aws_support::{ACCESS_KEY, DynamodbLocal, Ministack, Missing, REGION, leave_out};
