@@ -24,6 +24,11 @@ pub(crate) fn say(text: &str) {
     let _ = err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n"));
 }
 
+/// Says what went wrong. Errors repeat what was sent and stored, which may hold anything.
+pub(crate) fn complain(error: &str) {
+    say(&crate::safe::safe(&format!("error: {error}")));
+}
+
 /// Writes what somebody else says to stderr; like [`say`], if nobody hears it, that is no error.
 pub(crate) fn chatter(bytes: &[u8]) -> io::Result<()> {
     let mut err = io::stderr().lock();

@@ -51,7 +51,7 @@ pub(super) fn submit(api: &Client, file: &Path, form: SubmitForm) -> Result<Exit
                 }
                 None => {
                     refused += 1;
-                    output::say(&format!("line {}: {}", line.number, why(answer)));
+                    output::complain(&format!("line {}: {}", line.number, why(answer)));
                 }
             }
         }
@@ -92,11 +92,13 @@ fn lines(text: &str) -> (Vec<Line>, usize) {
             Ok(text) if text.as_str().trim_start().starts_with('{') => lines.push(Line { number, text }),
             Ok(_) => {
                 refused += 1;
-                output::say(&format!("line {number}: an object is needed, as in {{\"job_type\":\"echo\"}}"));
+                output::complain(&format!(
+                    "line {number}: an object is needed, as in {{\"job_type\":\"echo\"}}"
+                ));
             }
             Err(e) => {
                 refused += 1;
-                output::say(&format!("line {number}: not JSON: {e}"));
+                output::complain(&format!("line {number}: not JSON: {e}"));
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) fn change(api: &Client, jobs: &Jobs, change: &Change, force: bool) ->
             // Without a right token the other jobs would be refused as well.
             Err(e) if e.problem().is_some_and(|p| !matches!(p.status, 401 | 403)) => {
                 exit = Exit::Failed;
-                output::say(&format!("error: {job_id}: {e}{}", hint(change, force, &e)));
+                output::complain(&format!("{job_id}: {e}{}", hint(change, force, &e)));
             }
             Err(e) => return Err(e.into()),
         }

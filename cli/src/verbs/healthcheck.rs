@@ -18,7 +18,7 @@ pub(super) fn healthcheck(api: Result<Client, VerbError>, args: &Healthcheck) ->
             Ok(Exit::Done)
         }
         Err(e) => {
-            output::say(&format!("error: {e}"));
+            output::complain(&e.to_string());
             Ok(Exit::Failed)
         }
     }

@@ -25,7 +25,7 @@ use crate::args::{Cli, Verb};
 use crate::client::{Client, ClientError};
 use crate::exit::Exit;
 use crate::node::NodeError;
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::request::RequestError;
 use crate::settings::{self, TokenError};
 use backends::settings::{BadSettings, DotEnvError, Layers};
@@ -58,6 +58,9 @@ pub(crate) enum VerbError {
     /// What was asked for cannot be done.
     #[error("{0}")]
     Failed(String),
+    /// The same, and what somebody typed is kept.
+    #[error("{0}\n{1}")]
+    Kept(Box<VerbError>, String),
     /// The parts of an orchestrator could not be put together.
     #[error("{0}")]
     Node(#[from] NodeError),
@@ -72,6 +75,7 @@ pub(crate) enum VerbError {
 impl VerbError {
     fn exit(&self) -> Exit {
         match self {
+            Self::Kept(error, _) => error.exit(),
             Self::Client(ClientError::Unreachable { .. }) => Exit::Unreachable,
             Self::Client(ClientError::Refused(p)) if matches!(p.status, 401 | 403) => Exit::Denied,
             Self::Client(ClientError::Unsendable(_))
@@ -98,7 +102,7 @@ pub(crate) fn main() -> ExitCode {
         perform(&cli, &layers)
     });
     done.unwrap_or_else(|error| {
-        say(&format!("error: {error}"));
+        complain(&error.to_string());
         error.exit()
     })
     .into()

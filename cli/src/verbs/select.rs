@@ -38,7 +38,8 @@ impl Found {
 /// Follows the pages until the limit.
 pub(super) fn list(api: &Client, filters: &Filters, limit: u32) -> Result<Found, VerbError> {
     let mut query = String::new();
-    for (name, values) in [("status", &filters.status), ("label", &filters.labels)] {
+    let status: Vec<String> = filters.status.iter().map(|word| word.to_ascii_uppercase()).collect();
+    for (name, values) in [("status", &status), ("label", &filters.labels)] {
         for value in values {
             query.push_str(&format!("&{name}={}", encoded(value)));
         }
@@ -118,7 +119,7 @@ pub(super) fn confirmed(
     if !ask::can_ask() {
         let message = format!(
             "nothing was done: nobody is at a terminal to agree to {count}\n\
-             add --yes to {verb} whatever matches then, or type: agent-runner {verb} {}",
+             add --yes to {verb} whatever will match, or type: agent-runner {verb} {}",
             found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         );
         return Err(VerbError::Usage(message));

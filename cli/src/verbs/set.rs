@@ -29,7 +29,7 @@ pub(super) fn set(api: &Client, args: &Set) -> Result<Exit, VerbError> {
             Ok(text) => output::data(&text)?,
             Err(e) if e.problem().is_some_and(|p| !matches!(p.status, 401 | 403)) => {
                 exit = Exit::Failed;
-                output::say(&format!("error: {id}: {e}"));
+                output::complain(&format!("{id}: {e}"));
             }
             Err(e) => return Err(e.into()),
         }

@@ -31,7 +31,8 @@ pub(super) fn wait(api: &Client, args: &Wait) -> Result<Exit, VerbError> {
         };
         output::data(&format!("{job_id} {}\n", output::one_line(&view.status)))?;
         if !is_so(&args.condition, &view) {
-            output::say(&format!("{job_id} {}: {}", view.status, view.why()));
+            let why = format!("{job_id} {}: {}", view.status, view.why());
+            output::say(why.trim_end_matches([':', ' ']));
             if exit == Exit::Done {
                 exit = if view.status == "FAILED" { exit_of_end(&view) } else { Exit::Failed };
             }

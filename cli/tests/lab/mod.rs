@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod double;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -142,4 +144,24 @@ pub(crate) fn attempt_folder(job: &Path) -> PathBuf {
         std::fs::read_dir(job.join("attempts")).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
+}
+
+/// Runs a client verb against an API and renders what it said for a snapshot.
+pub(crate) fn shot(lab: &Lab, url: &str, words: &[&str]) -> String {
+    shot_with(lab, url, words, &[])
+}
+
+/// The same with variables of its environment.
+pub(crate) fn shot_with(lab: &Lab, url: &str, words: &[&str], variables: &[(&str, &str)]) -> String {
+    let mut command = lab.command(words);
+    command.env("AGENT_RUNNER_URL", url).envs(variables.iter().copied()).stdin(Stdio::null());
+    let said = Said::of(command.output().unwrap());
+    let hide = |text: &str| text.replace(url, "http://<api>").replace('\x1b', "<ESC>");
+    let code = said.code.map_or("none".to_owned(), |code| code.to_string());
+    format!(
+        "$ agent-runner {}\nexit {code}\n--- stdout\n{}--- stderr\n{}",
+        words.join(" "),
+        hide(&said.out),
+        hide(&said.err)
+    )
 }

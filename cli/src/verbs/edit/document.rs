@@ -15,7 +15,9 @@ const WIDTH: usize = 100;
 pub(super) fn text(job: &Tree, view: &View, desired: &Tree) -> String {
     let mut out = String::new();
     let mut comment = |text: &str| {
-        out.push_str(&format!("# {}\n", wrapped(text, 2, WIDTH).replace("\n  ", "\n#   ")));
+        let lines = wrapped(text, 2, WIDTH).replace("\n  ", "\n#   ");
+        out.push_str(format!("# {lines}").trim_end());
+        out.push('\n');
     };
     comment(&format!("What is wanted of job {}. Lines that begin with # are ignored.", view.job_id));
     comment(

@@ -57,6 +57,12 @@ impl Files {
         Some(if tree == Tree::Null { Tree::Map(Vec::new()) } else { tree })
     }
 
+    /// Whether nobody has typed anything.
+    pub(super) fn are_untouched(&self) -> bool {
+        let text = |path: &Path| std::fs::read_to_string(path).ok();
+        text(&self.file).is_some_and(|typed| text(&self.base_path()) == Some(typed))
+    }
+
     /// After a confirmed write, or when nothing was typed. What cannot be removed does no harm.
     pub(super) fn remove(&self) {
         let _ = std::fs::remove_file(&self.file);

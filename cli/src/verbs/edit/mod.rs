@@ -42,10 +42,13 @@ pub(super) fn edit(api: &Client, args: &Edit) -> Result<Exit, VerbError> {
         Some(file) => Files::kept(file)?,
     };
     let done = Session { api, args, id: &id, files: &files, stored }.run();
-    if done.is_err() {
-        output::say(&files.again(&id));
-    }
-    done
+    done.map_err(|e| {
+        if args.from.is_none() && files.are_untouched() {
+            files.remove();
+            return e;
+        }
+        VerbError::Kept(Box::new(e), files.again(&id))
+    })
 }
 
 fn stored(api: &Client, id: &JobId) -> Result<Stored, ClientError> {
@@ -153,7 +156,7 @@ impl Session<'_> {
             return Ok(Exit::Done);
         }
         if self.args.yes && !quarrels.is_empty() {
-            return Err(VerbError::Failed("nothing was written: --yes agrees to no quarrel".to_owned()));
+            return Err(VerbError::Failed("nothing was written: --yes does not decide between two changes of one field; leave it out to be asked".to_owned()));
         }
         if !self.args.yes && !ask::confirm("write this?")? {
             output::say("nothing was written");
