@@ -101,6 +101,18 @@ resource "aws_cloudwatch_event_target" "tasks" {
   target_id = "hints"
   arn       = aws_sqs_queue.hints.arn
 
+  # Cut down to what names the job. The whole event holds the overrides and with them the launch token, which
+  # opens the attempt to whoever reads it.
+  input_transformer {
+    input_paths = {
+      task    = "$.detail.taskArn"
+      by      = "$.detail.startedBy"
+      last    = "$.detail.lastStatus"
+      desired = "$.detail.desiredStatus"
+    }
+    input_template = "{\"source\":\"aws.ecs\",\"detail-type\":\"ECS Task State Change\",\"detail\":{\"taskArn\":\"<task>\",\"startedBy\":\"<by>\",\"lastStatus\":\"<last>\",\"desiredStatus\":\"<desired>\"}}"
+  }
+
   retry_policy {
     maximum_event_age_in_seconds = 300
     maximum_retry_attempts       = 3

@@ -90,6 +90,7 @@ run "events_are_those_of_workers_of_this_cluster_that_start_end_or_are_about_to"
       detail = {
         clusterArn = ["arn:aws:ecs:us-east-1:123456789012:cluster/agent-runner"]
         group      = [{ prefix = "family:agent-runner-worker" }]
+        startedBy  = [{ exists = true }]
         "$or"      = [{ lastStatus = ["RUNNING", "STOPPED"] }, { desiredStatus = ["STOPPED"] }]
       }
     }
@@ -99,6 +100,15 @@ run "events_are_those_of_workers_of_this_cluster_that_start_end_or_are_about_to"
   assert {
     condition     = aws_cloudwatch_event_target.tasks.arn == "arn:aws:sqs:us-east-1:123456789012:agent-runner-hints"
     error_message = "events go to the hints"
+  }
+
+  assert {
+    condition = jsondecode(aws_cloudwatch_event_target.tasks.input_transformer[0].input_template) == {
+      source      = "aws.ecs"
+      detail-type = "ECS Task State Change"
+      detail      = { taskArn = "<task>", startedBy = "<by>", lastStatus = "<last>", desiredStatus = "<desired>" }
+    }
+    error_message = "a hint holds no override, because the launch token is one"
   }
 }
 
