@@ -213,22 +213,16 @@ fn run_task_checks_what_aws_documents() {
     }
 }
 
-#[test]
-fn the_other_actions_check_what_aws_documents() {
-    let rig = rig();
-    let (invalid, client) = ("InvalidParameterException", "ClientException");
+/// Action, request, the code of the refusal, some words.
+type Refusal = (&'static str, Value, &'static str, &'static str);
+
+fn of_tasks() -> Vec<Refusal> {
+    let invalid = "InvalidParameterException";
     let id = "0".repeat(32);
     let elsewhere = format!("arn:aws:ecs:us-east-1:111122223333:task/other/{id}");
     let ids = vec![id.clone(); 101];
     let cluster = |members: Value| with(json!({"cluster": "agent-runner"}), members);
-    let one = json!([{"name": "c", "image": "i"}]);
-    let fargate = |members: Value| {
-        let good = json!({"family": "f", "cpu": "256", "memory": "512", "networkMode": "awsvpc",
-            "requiresCompatibilities": ["FARGATE"], "containerDefinitions": one});
-        with(good, members)
-    };
-    let slow = json!([{"name": "c", "image": "i", "stopTimeout": 121}]);
-    let rows = [
+    vec![
         ("DescribeTasks", json!({"tasks": [id]}), "ClusterNotFoundException", "Cluster not found."),
         ("DescribeTasks", cluster(json!({"tasks": []})), invalid, "Tasks cannot be empty."),
         ("DescribeTasks", cluster(json!({"tasks": ids})), invalid, "100"),
@@ -256,6 +250,22 @@ fn the_other_actions_check_what_aws_documents() {
         ("ListTasks", cluster(json!({"startedBy": "j", "family": "worker"})), invalid, "only filter"),
         ("ListTasks", cluster(json!({"startedBy": "j", "desiredStatus": "STOPPED"})), invalid, "only filter"),
         ("ListTasks", cluster(json!({"startedBy": "j", "launchType": "FARGATE"})), invalid, "only filter"),
+        ("CreateCluster", json!({}), "UnknownOperationException", ""),
+        ("", json!({}), "UnknownOperationException", ""),
+        ("RunTask", json!([]), "SerializationException", ""),
+    ]
+}
+
+fn of_definitions() -> Vec<Refusal> {
+    let client = "ClientException";
+    let one = json!([{"name": "c", "image": "i"}]);
+    let fargate = |members: Value| {
+        let good = json!({"family": "f", "cpu": "256", "memory": "512", "networkMode": "awsvpc",
+            "requiresCompatibilities": ["FARGATE"], "containerDefinitions": one});
+        with(good, members)
+    };
+    let slow = json!([{"name": "c", "image": "i", "stopTimeout": 121}]);
+    vec![
         (
             "DescribeTaskDefinition",
             json!({"taskDefinition": "no"}),
@@ -279,11 +289,13 @@ fn the_other_actions_check_what_aws_documents() {
             client,
             "image",
         ),
-        ("CreateCluster", json!({}), "UnknownOperationException", ""),
-        ("", json!({}), "UnknownOperationException", ""),
-        ("RunTask", json!([]), "SerializationException", ""),
-    ];
-    for (action, body, code, words) in rows {
+    ]
+}
+
+#[test]
+fn the_other_actions_check_what_aws_documents() {
+    let rig = rig();
+    for (action, body, code, words) in [of_tasks(), of_definitions()].concat() {
         let (found, message) = rig.refused(action, &body);
         assert_eq!(found, code, "{action} {body}: {message}");
         assert!(message.contains(words), "{action} {body}: {message}");
