@@ -1,6 +1,6 @@
 //! `agent-runner-api`: the API in a process of its own, beside a reconciler that works on the same records.
 //!
-//! Settings come from the environment and `.env`. Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a store or
+//! Settings come from the environment and `.env`. `healthcheck` asks the one that runs here. Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a store or
 //! the port cannot be opened, 2 when settings or the job-types file are not acceptable.
 
 use api::{Access, App, Changes, Limits, Metrics};
@@ -16,20 +16,53 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+const USAGE: &str = "usage: agent-runner-api [healthcheck]
+
+Serves the HTTP API. Settings are AGENT_RUNNER_* variables (docs/configuration.md).
+
+  healthcheck   asks the API that listens on AGENT_RUNNER_LISTEN whether it is ready
+  --help        this text
+  --version     the version";
+
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {}
+        ["healthcheck"] => return healthcheck(),
+        ["--help" | "-h"] => return say(USAGE),
+        ["--version" | "-V"] => return say(concat!("agent-runner-api ", env!("CARGO_PKG_VERSION"))),
+        _ => return refused(format!("{arguments:?} is not understood\n{USAGE}").into(), 2),
+    }
     let checked = settings().and_then(|settings| Ok((settings.job_types.read()?, settings)));
     let (job_types, settings) = match checked {
         Ok(checked) => checked,
-        Err(e) => return refused(&*e, 2),
+        Err(e) => return refused(e, 2),
     };
     backends::log::of_server(&settings);
     match run(&settings, job_types) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => refused(&*e, 1),
+        Err(e) => refused(e, 1),
     }
 }
 
-fn refused(e: &dyn Error, code: u8) -> ExitCode {
+fn say(text: &str) -> ExitCode {
+    use std::io::Write;
+    // Nobody may be listening any more.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn healthcheck() -> ExitCode {
+    match settings() {
+        Err(e) => refused(e, 2),
+        Ok(settings) => match backends::healthcheck::ask(settings.listen, "/readyz") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => refused(e.into(), 1),
+        },
+    }
+}
+
+fn refused(e: Box<dyn Error>, code: u8) -> ExitCode {
     eprintln!("agent-runner-api: {e}");
     ExitCode::from(code)
 }

@@ -15,19 +15,21 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-const USAGE: &str = "usage: agent-runner-reconciler [--dry-run]
+const USAGE: &str = "usage: agent-runner-reconciler [--dry-run | healthcheck]
 
 Makes tasks agree with job records. Settings are AGENT_RUNNER_* variables (docs/configuration.md).
 
-  --dry-run   print what would be decided about every active job, and do nothing
-  --help      this text
-  --version   the version";
+  --dry-run     print what would be decided about every active job, and do nothing
+  healthcheck   asks the reconciler that listens on AGENT_RUNNER_METRICS_LISTEN whether it is ready
+  --help        this text
+  --version     the version";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let dry_run = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => false,
         ["--dry-run"] => true,
+        ["healthcheck"] => return healthcheck(),
         ["--help" | "-h"] => return say(USAGE),
         ["--version" | "-V"] => return say(concat!("agent-runner-reconciler ", env!("CARGO_PKG_VERSION"))),
         _ => return refused(&format!("{arguments:?} is not understood\n{USAGE}"), 2),
@@ -41,6 +43,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if matches!(e.downcast_ref(), Some(AssemblyError::JobTypes(_))) => refused(&e.to_string(), 2),
         Err(e) => refused(&e.to_string(), 1),
+    }
+}
+
+fn healthcheck() -> ExitCode {
+    match settings() {
+        Err(e) => refused(&e.to_string(), 2),
+        Ok((settings, _)) => match backends::healthcheck::ask(settings.metrics_listen, "/readyz") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => refused(&e, 1),
+        },
     }
 }
 

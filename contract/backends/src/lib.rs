@@ -17,6 +17,7 @@ pub mod dir;
 pub mod durability;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+pub mod healthcheck;
 pub mod hints;
 pub mod lease;
 #[cfg(feature = "log")]

@@ -97,10 +97,8 @@ mod tests {
             let (job_id, token, path) = (self.job.job_id.clone(), self.token.clone(), self.path.clone());
             let open = move || {
                 let refused = || RecordsError::Unusable("it must not be opened".into());
-                may_open
-                    .then(|| open(&path, Access::Worker))
-                    .unwrap_or_else(|| Err(refused()))
-                    .map(|r| r as _)
+                let opened = if may_open { open(&path, Access::Worker) } else { Err(refused()) };
+                opened.map(|r| r as _)
             };
             let records = RelayRecords::new(socket, job_id.clone(), token.clone(), open);
             tokio::task::spawn_blocking(move || work(&records, &job_id, &token)).await.unwrap()
