@@ -5,7 +5,12 @@ locals {
   job_type_lines = { for name, t in var.job_types : name => concat(
     ["[job_types.${jsonencode(name)}]"],
     ["command = ${jsonencode(t.command)}"],
-    ["pass_env = ${jsonencode(sort(concat(keys(t.secrets), keys(t.environment))))}"],
+    ["pass_env = ${jsonencode(sort(concat(
+      keys(t.secrets),
+      keys(t.environment),
+      # An agent's environment is built from nothing; without these it could not use the role that it was given.
+      t.task_role_arn == null ? [] : ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_REGION"],
+    )))}"],
     t.stop_grace_seconds == null ? [] : ["stop_grace_seconds = ${t.stop_grace_seconds}"],
     length(t.limits) == 0 ? [] : ["limits = { ${join(", ", [for k, v in t.limits : "${k} = ${v}"])} }"],
     [for k, v in jsondecode(t.defaults_json) : "defaults.${k} = ${

@@ -148,7 +148,7 @@ variable "job_types" {
     What jobs may execute, besides the built-in echo. Each gets a task definition.
       command                    program and arguments
       image                      an image that holds the worker as its entry point and the agent; default: the worker image
-      task_role_arn              the agent's AWS permissions; the worker's are attached to it; default: the worker's role
+      task_role_arn              the agent's AWS permissions, passed on to it; the worker's are attached to it; default: the worker's role
       secrets                    variable of the agent → ARN of a Secrets Manager secret or an SSM parameter
       environment                variable of the agent → value
       cpu, memory_mib, ephemeral_storage_gib   the size of a job that does not say one

@@ -114,7 +114,7 @@ run "the_job_types_file_says_what_the_reader_knows" {
     condition     = local.job_types_toml == <<-EOT
       [job_types."research"]
       command = ["python3","agents/re\"search.py"]
-      pass_env = ["LLM_KEY","MODEL"]
+      pass_env = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI","AWS_REGION","LLM_KEY","MODEL"]
       stop_grace_seconds = 20
       limits = { attempt_timeout_seconds = 900 }
       defaults.backoff = { factor = 2, initial_seconds = 1 }
