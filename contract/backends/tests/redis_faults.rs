@@ -129,6 +129,31 @@ fn a_server_that_is_away_says_for_certain_that_nothing_was_written() {
 }
 
 #[test]
+fn records_of_a_newer_version_are_left_alone() {
+    let Some(server) = RedisServer::start() else { return };
+    block_on(RedisRecords::open(&server.url())).unwrap();
+    assert_eq!(server.cli(&["GET", "agent-runner:version"]).trim(), "1");
+    block_on(RedisRecords::open(&server.url())).unwrap();
+    server.cli(&["SET", "agent-runner:version", "2"]);
+    let refused = block_on(RedisRecords::open(&server.url())).unwrap_err();
+    assert!(
+        matches!(&refused, RecordsError::Unusable(text) if text.contains("use a newer program")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn credentials_that_are_refused_are_no_reason_to_try_again() {
+    let Some(server) = RedisServer::start_with(&["--requirepass", "secret"]) else { return };
+    let refused = block_on(RedisRecords::open(&server.url())).unwrap_err();
+    assert_eq!(refused.retry(), Retry::Never, "{refused}");
+    let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}/0", server.port);
+    let refused = block_on(RedisRecords::open(&url("wrong"))).unwrap_err();
+    assert_eq!(refused.retry(), Retry::Never, "{refused}");
+    assert!(block_on(RedisRecords::open(&url("secret"))).is_ok());
+}
+
+#[test]
 fn a_full_server_refuses_writes_and_takes_them_when_it_has_room_again() {
     let Some(server) = RedisServer::start() else { return };
     let records = RedisRecords::lazy(&server.url()).unwrap();

@@ -39,34 +39,55 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("maxmemory-policy", "noeviction", "the server deletes records when its memory is full"),
 ];
 
+/// The settings that break a promise: name, value, the value that is needed, and what happens otherwise. Nothing
+/// is synced where nothing is appended, so only one of the two is named.
+fn broken(
+    settings: &HashMap<String, String>,
+) -> impl Iterator<Item = (&'static str, &str, &'static str, &'static str)> {
+    let appends = settings.get("appendonly").is_some_and(|value| value == "yes");
+    NEEDED.iter().filter_map(move |&(name, needed, otherwise)| {
+        let value = settings.get(name).filter(|value| *value != needed)?;
+        (appends || name != "appendfsync").then_some((name, value.as_str(), needed, otherwise))
+    })
+}
+
 /// Says which settings of the server break a promise. Where the server does not tell its settings (hosted
 /// ones do not), there is nothing to say.
 async fn warn(link: &Link) {
-    let mut ask = redis::cmd("CONFIG");
-    ask.arg("GET").arg("append*").arg("maxmemory*");
-    let settings: HashMap<String, String> = match link.query(&ask).await {
-        Ok(settings) => settings,
-        Err(_) => {
-            let mut ask = redis::cmd("CONFIG");
-            ask.arg("GET").arg("*");
-            match link.query(&ask).await {
-                Ok(settings) => settings,
-                Err(_) => {
-                    tracing::info!(
-                        "the server does not tell its settings; see docs/redis.md for the ones needed"
-                    );
-                    return;
-                }
+    let mut settings = HashMap::new();
+    for (name, _, _) in NEEDED {
+        // One at a time: servers before 7.0 take one name only.
+        match link.query::<HashMap<String, String>>(redis::cmd("CONFIG").arg("GET").arg(name)).await {
+            Ok(found) => settings.extend(found),
+            Err(_) => {
+                tracing::info!(
+                    "the server does not tell its settings; docs/redis.md names those that are needed"
+                );
+                return;
             }
         }
-    };
-    let aof = settings.get("appendonly").is_some_and(|value| value == "yes");
-    for (name, needed, otherwise) in NEEDED {
-        let skip = *name == "appendfsync" && !aof;
-        if let Some(value) = settings.get(*name).filter(|value| value != needed)
-            && !skip
-        {
-            tracing::warn!(setting = name, value, needed, "{otherwise}");
+    }
+    for (setting, value, needed, otherwise) in broken(&settings) {
+        tracing::warn!(setting, value, needed, "{otherwise}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_break_a_promise_are_named() {
+        for (settings, named) in [
+            (["yes", "always", "noeviction"], vec![]),
+            (["yes", "everysec", "noeviction"], vec!["appendfsync"]),
+            (["no", "everysec", "allkeys-lru"], vec!["appendonly", "maxmemory-policy"]),
+        ] {
+            let told =
+                NEEDED.iter().zip(settings).map(|((name, _, _), value)| ((*name).into(), value.into()));
+            let told: HashMap<String, String> = told.collect();
+            assert_eq!(broken(&told).map(|(name, ..)| name).collect::<Vec<_>>(), named, "{settings:?}");
         }
+        assert_eq!(broken(&HashMap::new()).count(), 0, "a server that tells nothing");
     }
 }

@@ -128,8 +128,11 @@ impl RedisServer {
     /// What redis-cli says, as an operator would type it.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        let output =
-            Command::new("redis-cli").args(["-p", &port]).args(arguments).output().expect("redis-cli");
+        let mut command = Command::new("redis-cli");
+        if let Some(at) = self.settings.iter().position(|s| s == "--requirepass") {
+            command.env("REDISCLI_AUTH", &self.settings[at + 1]);
+        }
+        let output = command.args(["-p", &port]).args(arguments).output().expect("redis-cli");
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     }
 }
