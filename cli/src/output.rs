@@ -130,7 +130,8 @@ pub(crate) fn age(millis: i64) -> String {
 /// A time with how long ago it was, or how far ahead it is.
 pub(crate) fn moment(at: Timestamp, now: Timestamp) -> String {
     match now.millis() - at.millis() {
-        ahead @ i64::MIN..0 => format!("{at} (in {})", age(-ahead)),
+        // The server says its time in whole seconds.
+        ahead @ i64::MIN..-999 => format!("{at} (in {})", age(-ahead)),
         past => format!("{at} ({} ago)", age(past)),
     }
 }

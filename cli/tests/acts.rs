@@ -147,7 +147,9 @@ fn run_shows_what_the_agent_writes_on_stderr_and_the_result_on_stdout() {
         told("GET /health", 200, r#"{"service":"agent-runner"}"#),
         told("POST /jobs", 201, running().to_string()),
         told(&format!("GET /jobs/{RUNNING}?wait=500ms&until=changed"), 200, ended.to_string()),
-        told(&format!("GET /jobs/{RUNNING}/logs?stream=both&follow=true"), 200, "\u{1b}[2Jhello\n")
+        told(&format!("GET /jobs/{RUNNING}/logs?stream=stdout&follow=true"), 200, "\u{1b}[2Jhello\n")
+            .with("agent-runner-attempt: 1"),
+        told(&format!("GET /jobs/{RUNNING}/logs?stream=stderr&follow=true"), 200, "no line feed")
             .with("agent-runner-attempt: 1"),
         told(&format!("GET /jobs/{RUNNING}"), 200, ended.to_string()),
         told(&format!("GET /jobs/{RUNNING}/result"), 200, r#"{"n":1.50}"#),
@@ -155,5 +157,8 @@ fn run_shows_what_the_agent_writes_on_stderr_and_the_result_on_stdout() {
     let text = shot(&lab, &api.url, &["run", "--follow", "echo"]);
     let (out, err) = text.split_once("--- stderr\n").unwrap();
     assert!(out.ends_with("exit 0\n--- stdout\n{\"n\":1.50}\n"), "{text}");
-    assert!(err.contains("^[[2Jhello\n") && err.contains("SUCCEEDED"), "{text}");
+    assert!(
+        err.contains("^[[2Jhello\n") && err.contains("no line feed\n") && err.contains("SUCCEEDED"),
+        "{text}"
+    );
 }

@@ -94,14 +94,15 @@ fn logs_are_safe_for_terminals_unless_they_are_asked_for_raw() {
     let text = "\u{1b}[31mred\u{1b}[0m\r\n\u{1b}[2Jgone \u{202e}back\n";
     let absent = "attempt 1 of job x left no stdout.log";
     let api = Double::of(vec![
-        told(&path("both"), 200, text).with("agent-runner-attempt: 2"),
+        told(&path("stdout"), 200, text).with("agent-runner-attempt: 2"),
+        told(&path("stderr"), 200, "an error\n"),
         told(&path("stderr&attempt=1&tail=5&since=10m"), 200, "early\n"),
         refused(&path("stdout&attempt=1"), 404, "not-there", absent),
         told(&format!("GET /jobs/{FAILED}/attempts"), 200, attempts().to_string()),
         told(&format!("GET /jobs/{RUNNING}/attempts"), 200, r#"{"attempts":[{"number":1}]}"#),
     ]);
     assert_snapshot!("logs", shot(&lab, &api.url, &["logs", FAILED]));
-    assert_snapshot!("logs_raw", shot(&lab, &api.url, &["logs", "--raw", FAILED]));
+    assert_snapshot!("logs_raw", shot(&lab, &api.url, &["logs", "--raw", "--stream", "stdout", FAILED]));
     let previous = ["logs", "-p", "--stream", "stderr", "--tail", "5", "--since", "10m", FAILED];
     assert_snapshot!("logs_previous", shot(&lab, &api.url, &previous));
     assert_snapshot!("logs_none", shot(&lab, &api.url, &["logs", "-p", "--stream", "stdout", FAILED]));
@@ -111,7 +112,7 @@ fn logs_are_safe_for_terminals_unless_they_are_asked_for_raw() {
 #[test]
 fn following_goes_on_over_attempts_until_the_job_has_ended() {
     let lab = Lab::new();
-    let path = |rest: &str| format!("GET /jobs/{RUNNING}/logs?stream=both{rest}&follow=true");
+    let path = |rest: &str| format!("GET /jobs/{RUNNING}/logs?stream=stdout{rest}&follow=true");
     let job = |status: &str, attempt: u32| {
         let mut job = running();
         job["status"] = status.into();
@@ -128,14 +129,14 @@ fn following_goes_on_over_attempts_until_the_job_has_ended() {
         job("RUNNING", 2),
         job("FAILED", 3),
     ]);
-    assert_snapshot!("logs_follow", shot(&lab, &api.url, &["logs", "-f", RUNNING]));
+    assert_snapshot!("logs_follow", shot(&lab, &api.url, &["logs", "-f", RUNNING, "--stream", "stdout"]));
     let old = r#"{"type":"urn:agent-runner:problem:invalid-query","status":400,"detail":"x",
         "errors":[{"pointer":"?follow","value":"","message":"is not known"}]}"#;
     let api = Double::of(vec![told(&path(""), 400, old)]);
-    assert_snapshot!("logs_follow_old", shot(&lab, &api.url, &["logs", "-f", RUNNING]));
+    assert_snapshot!("logs_follow_old", shot(&lab, &api.url, &["logs", "-f", RUNNING, "--stream", "stdout"]));
     let broken = told(&path(""), 200, "first\n").with("transfer-encoding: chunked");
     let api = Double::of(vec![broken]);
-    let text = shot(&lab, &api.url, &["logs", "-f", RUNNING]);
+    let text = shot(&lab, &api.url, &["logs", "-f", RUNNING, "--stream", "stdout"]);
     assert!(text.contains("exit 1") && text.contains("go on with: agent-runner logs -f --tail 20"), "{text}");
 }
 

@@ -23,21 +23,73 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn logs(api: &Client, args: &Logs) -> Result<Exit, VerbError> {
     let id = checked(std::slice::from_ref(&args.id))?.remove(0);
     let args = Logs { id: id.to_string(), ..args.clone() };
-    let mut show = stdout;
     if args.follow {
-        return Follower { api, args: &args, stop: &AtomicBool::new(false), quiet: false, show: &mut show }
-            .follow();
+        return follow(api, &args, &AtomicBool::new(false), false, output::bytes);
     }
     let attempt = if args.previous { Some(previous(api, &args.id)?) } else { args.attempt };
-    let stream = api.stream(&Call::get(path(&args, attempt, true))).map_err(told)?;
-    let mut printer = Printer::new(args.raw, &mut show);
+    let Some(which) = args.stream else { return both(api, &args, attempt) };
+    print(api, &args, attempt, which, "")?;
+    Ok(Exit::Done)
+}
+
+/// One stream after the other. An attempt that left one of them has left what it could.
+fn both(api: &Client, args: &Logs, attempt: Option<u32>) -> Result<Exit, VerbError> {
+    let first = print(api, args, attempt, Which::Stdout, "--- stdout");
+    match (first, print(api, args, attempt, Which::Stderr, "--- stderr")) {
+        (Err(e), Err(_)) => Err(e),
+        (Err(VerbError::Client(e)), Ok(())) | (Ok(()), Err(VerbError::Client(e)))
+            if e.problem().is_some_and(is_absent) =>
+        {
+            Ok(Exit::Done)
+        }
+        (first, second) => first.and(second).map(|()| Exit::Done),
+    }
+}
+
+/// Prints one stream, under a heading for people if there is anything.
+fn print(
+    api: &Client,
+    args: &Logs,
+    attempt: Option<u32>,
+    which: Which,
+    heading: &str,
+) -> Result<(), VerbError> {
+    let stream = api.stream(&Call::get(path(args, which, attempt, true))).map_err(told)?;
+    let mut printer = Printer::new(args.raw, false, output::bytes);
+    let mut heading = Some(heading).filter(|text| !text.is_empty());
     loop {
         match stream.next(PATIENCE)? {
-            Next::Bytes(bytes) => printer.push(&bytes)?,
+            Next::Bytes(bytes) => {
+                heading.take().into_iter().for_each(output::say);
+                printer.push(&bytes)?;
+            }
             Next::Nothing => return Err(silent(api).into()),
-            Next::End => return printer.finish().map(|()| Exit::Done),
+            Next::End => return printer.finish(),
         }
     }
+}
+
+/// Follows one stream or, line by line, both.
+pub(super) fn follow(
+    api: &Client,
+    args: &Logs,
+    stop: &AtomicBool,
+    quiet: bool,
+    show: Show,
+) -> Result<Exit, VerbError> {
+    let one = |which, lines, quiet| Follower { api, args, which, lines, stop, quiet, show }.follow();
+    if let Some(which) = args.stream {
+        return one(which, false, quiet);
+    }
+    std::thread::scope(|scope| {
+        let stderr = scope.spawn(|| one(Which::Stderr, true, true));
+        let stdout = one(Which::Stdout, true, quiet);
+        if stdout.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        let stderr = stderr.join().unwrap_or_else(|_| Err(VerbError::Failed("stderr was lost".to_owned())));
+        stdout.and(stderr)
+    })
 }
 
 fn silent(api: &Client) -> ClientError {
@@ -70,11 +122,10 @@ fn previous(api: &Client, id: &str) -> Result<u32, VerbError> {
 }
 
 /// The path of a request; only its begin is limited by `--tail` and `--since`.
-fn path(args: &Logs, attempt: Option<u32>, begin: bool) -> String {
-    let stream = match args.stream {
-        None => "both",
-        Some(Which::Stdout) => "stdout",
-        Some(Which::Stderr) => "stderr",
+fn path(args: &Logs, which: Which, attempt: Option<u32>, begin: bool) -> String {
+    let stream = match which {
+        Which::Stdout => "stdout",
+        Which::Stderr => "stderr",
     };
     let mut path = format!("/jobs/{}/logs?stream={stream}", args.id);
     let mut add = |name: &str, value: Option<String>| {
@@ -89,7 +140,7 @@ fn path(args: &Logs, attempt: Option<u32>, begin: bool) -> String {
     path
 }
 
-/// An older server knows one stream at a time and does not follow; its refusal does not say so.
+/// An older server cannot follow; its refusal does not say so.
 fn told(e: ClientError) -> VerbError {
     let old = |what: &str, instead: &str| {
         VerbError::Failed(format!("this server {what}; it is older than this client\n{instead}"))
@@ -98,64 +149,88 @@ fn told(e: ClientError) -> VerbError {
         Some(p) if p.refuses_parameter("follow") => {
             old("cannot follow logs", "leave -f out; `agent-runner wait` tells when the attempt has ended")
         }
-        Some(p) if p.refuses_parameter("since") => old("does not know --since", "use --tail instead"),
-        Some(p) if p.refuses_parameter("stream") && p.errors.iter().any(|e| e.value == "both") => {
-            old("shows one stream at a time", "add --stream stdout or --stream stderr")
+        // A value that is not understood is named; a parameter that is not known has none.
+        Some(p) if p.refuses_parameter("since") && p.errors.iter().all(|e| e.value.is_empty()) => {
+            old("does not know --since", "use --tail instead")
         }
         _ => e.into(),
     }
 }
 
 /// Writes a log to where it belongs.
-pub(super) type Show<'a> = &'a mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send);
+pub(super) type Show = fn(&[u8]) -> std::io::Result<()>;
 
-fn stdout(bytes: &[u8]) -> std::io::Result<()> {
-    output::bytes(bytes)
-}
+/// A line that is longer is not waited for.
+const LONGEST_LINE: usize = 64 * 1024;
 
-struct Printer<'a> {
+struct Printer {
     safe: Option<Safe>,
-    show: Show<'a>,
+    /// The begin of a line, where two streams must not mix within one.
+    held: Option<Vec<u8>>,
+    show: Show,
 }
 
-impl<'a> Printer<'a> {
-    fn new(raw: bool, show: Show<'a>) -> Self {
-        Self { safe: (!raw).then(Safe::default), show }
+impl Printer {
+    fn new(raw: bool, lines: bool, show: Show) -> Self {
+        Self { safe: (!raw).then(Safe::default), held: lines.then(Vec::new), show }
     }
 
     fn push(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.safe {
-            None => (self.show)(bytes),
-            Some(safe) => (self.show)(safe.push(bytes).as_bytes()),
+            None => self.put(bytes),
+            Some(safe) => {
+                let text = safe.push(bytes);
+                self.put(text.as_bytes())
+            }
         }
     }
 
-    fn finish(self) -> Result<(), VerbError> {
-        if let Some(safe) = self.safe {
-            (self.show)(safe.finish().as_bytes())?;
+    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let Some(held) = &mut self.held else { return (self.show)(bytes) };
+        held.extend_from_slice(bytes);
+        let end = match held.iter().rposition(|b| *b == b'\n') {
+            Some(at) => at + 1,
+            None if held.len() > LONGEST_LINE => held.len(),
+            None => return Ok(()),
+        };
+        let rest = held.split_off(end);
+        (self.show)(&std::mem::replace(held, rest))
+    }
+
+    fn finish(mut self) -> Result<(), VerbError> {
+        if let Some(safe) = self.safe.take() {
+            let text = safe.finish();
+            self.put(text.as_bytes())?;
+        }
+        if let Some(mut held) = self.held.filter(|held| !held.is_empty()) {
+            held.push(b'\n');
+            (self.show)(&held)?;
         }
         Ok(())
     }
 }
 
 /// Follows one attempt after the other until the job has ended.
-pub(super) struct Follower<'a> {
-    pub(super) api: &'a Client,
-    pub(super) args: &'a Logs,
+struct Follower<'a> {
+    api: &'a Client,
+    args: &'a Logs,
+    which: Which,
+    /// Whether another stream is shown beside this one.
+    lines: bool,
     /// Set when nobody wants more.
-    pub(super) stop: &'a AtomicBool,
+    stop: &'a AtomicBool,
     /// Whether somebody else says where the job is.
-    pub(super) quiet: bool,
-    pub(super) show: Show<'a>,
+    quiet: bool,
+    show: Show,
 }
 
 impl Follower<'_> {
-    pub(super) fn follow(mut self) -> Result<Exit, VerbError> {
+    fn follow(&self) -> Result<Exit, VerbError> {
         let mut shown = None::<u32>;
         let mut waiting = false;
         while !self.stop.load(Ordering::Relaxed) {
             let number = self.args.attempt.or(shown.map(|n| n + 1));
-            match self.api.stream(&Call::get(path(self.args, number, shown.is_none()))) {
+            match self.api.stream(&Call::get(path(self.args, self.which, number, shown.is_none()))) {
                 Ok(stream) => {
                     let attempt = stream.attempt.or(number).unwrap_or(1);
                     if attempt > 1 && !self.quiet {
@@ -187,8 +262,8 @@ impl Follower<'_> {
     }
 
     /// Shows one attempt to its end.
-    fn attempt(&mut self, stream: &Stream) -> Result<(), VerbError> {
-        let mut printer = Printer::new(self.args.raw, &mut *self.show);
+    fn attempt(&self, stream: &Stream) -> Result<(), VerbError> {
+        let mut printer = Printer::new(self.args.raw, self.lines, self.show);
         let mut heard = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
             match stream.next(GLANCE) {

@@ -98,10 +98,8 @@ fn with_logs(
         let (done, ended) = channel();
         let (args, stop) = (&args, &stop);
         scope.spawn(move || {
-            let mut show = |bytes: &[u8]| output::chatter(bytes);
-            let follower = logs::Follower { api, args, stop, quiet: true, show: &mut show };
             // The job is what counts; its log can be asked for again.
-            if let Err(e) = follower.follow() {
+            if let Err(e) = logs::follow(api, args, stop, true, output::chatter) {
                 output::say(&format!("warning: {e}"));
             }
             // The other side is gone only after it has stopped waiting.
