@@ -6,6 +6,11 @@ SHELL := bash
 
 # What end-to-end tests call as an operator would; their packages have the same names on Debian and Ubuntu.
 TOOLS := curl jq python3 sqlite3
+# What the tests of the other backends, of the infrastructure and of the containers start.
+SERVERS := redis-server promtool java npm terraform shellcheck dockerd debootstrap
+VENV := target/venv
+# Servers live where ordinary users do not look.
+export PATH := $(PATH):/usr/sbin:/sbin
 STAGE := scripts/stage
 
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
@@ -28,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help build test test-all check audit deps bench bench-short simulate soak model
+.PHONY: help build test test-backends test-infra test-all check audit deps bench bench-short simulate soak model
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +50,8 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 	@for tool in $(TOOLS); do \
 	  command -v "$$tool" >/dev/null || echo "left out: tests that call $$tool, which is not installed (make deps)"; \
 	done
+	@echo "left out: Redis, AWS and the worker pool (make deps, then make test-backends)"
+	@echo "left out: Terraform and the scripts of infra/ (make test-infra), containers (make test-compose)"
 	@echo "left out: killing things at random for long (make soak)"
 	@echo "left out: the large spaces of the launch protocol's model (make model)"
 	@echo "left out: formatting and lints (make check)"
@@ -59,18 +66,32 @@ SPACES ?= all
 model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.
 	cargo test --locked -p agent-runner-plan --test model_spaces -- $(SPACES)
 
+# Every backend. The suites of the lean run are not repeated; what they test does not depend on these features.
+FULL := -p agent-runner-backends -p agent-runner-reconciler -p agent-runner-worker -p agent-runner-testbed \
+  --features agent-runner-backends/redis,agent-runner-backends/dynamodb,agent-runner-backends/s3,agent-runner-backends/sqs,agent-runner-testbed/aws
+
+test-backends: ## Runs the tests against Redis, MiniStack, DynamoDB Local and the ECS double.
+	cargo test $(FULL) --locked --quiet --lib \
+	  --test 'redis_*' --test 'dynamodb_*' --test 's3_*' --test 'sqs_*' --test 'pool*' --test 'ecs_*'
+
+test-infra: ## Tests the Terraform module and the scripts of infra/ offline.
+	@VENV=$(VENV) scripts/infra-test
+
 test-all: ## Runs everything; a missing tool is an error.
 	@missing=""; \
-	for tool in $(TOOLS); do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in $(TOOLS) $(SERVERS) $(VENV)/bin/ministack; do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
 	if [[ -n $$missing ]]; then echo "not installed:$$missing; type: make deps" >&2; exit 1; fi
 	@$(STAGE) check $(MAKE) --no-print-directory check
 	@TEST_EVERYTHING=1 $(STAGE) test $(MAKE) --no-print-directory test
+	@TEST_EVERYTHING=1 $(STAGE) test-backends $(MAKE) --no-print-directory test-backends
+	@TEST_EVERYTHING=1 $(STAGE) test-infra $(MAKE) --no-print-directory test-infra
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(STAGE) hello scripts/hello "$(BINARY)"
 
 check: ## Checks formatting, lints and the forbidden edges between crates.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
+	cargo clippy $(LEAN) --all-targets --locked --quiet -- -D warnings
 	cargo test --locked --quiet -p agent-runner --test edges
 
 audit: ## Checks licences, bans and advisories with cargo-deny; installs it, which takes minutes.
@@ -78,7 +99,7 @@ audit: ## Checks licences, bans and advisories with cargo-deny; installs it, whi
 	cargo deny --all-features check
 
 deps: ## Installs what test-all needs.
-	@scripts/deps $(TOOLS)
+	@scripts/deps $(TOOLS) $(SERVERS)
 
 # Both build what is measured as `build` does. The static C programs need the libc.a that a static
 # executable needs.
