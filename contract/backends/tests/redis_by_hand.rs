@@ -276,3 +276,18 @@ fn a_gate_that_was_written_in_other_words_is_the_same_gate() {
         assert!(matches!(lost, Ok(StartAnswer::Lost(_))), "an empty gate is no absent one: {lost:?}");
     });
 }
+
+#[test]
+fn a_server_that_may_not_tell_of_edits_still_tells_of_writes_and_the_resync_finds_the_edits() {
+    let Some(store) = store() else { return };
+    store.server.cli(&["ACL", "SETUSER", "limited", "on", ">pw", "~*", "&*", "+@all", "-client|tracking"]);
+    let url = store.server.url().replace("://", "://limited:pw@");
+    block_on(async {
+        let records = RedisRecords::open(&url).await.unwrap();
+        let mut hints = records.subscribe(Interest::Reconcile).await.unwrap().unwrap();
+        let before = store.revisions().await;
+        store.server.cli(&["HSET", &store.key(), "desired", "{}"]);
+        assert_eq!(until(&mut hints, &store.mark().await).await, BTreeSet::new());
+        assert_ne!(store.revisions().await[&store.job.job_id], before[&store.job.job_id]);
+    });
+}

@@ -154,6 +154,24 @@ fn credentials_that_are_refused_are_no_reason_to_try_again() {
 }
 
 #[test]
+fn a_server_that_stands_still_is_given_up_after_a_while_and_the_write_knows_itself() {
+    let Some(server) = RedisServer::start() else { return };
+    let records = RedisRecords::lazy(&server.url()).unwrap();
+    block_on(async {
+        let new = fx::new_job();
+        records.list_active().await.unwrap();
+        server.stand_still(true);
+        let start = Instant::now();
+        let error = records.create(&new).await.unwrap_err();
+        assert_eq!(error.retry(), Retry::Uncertain, "{error}");
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        server.stand_still(false);
+        assert_eq!(patiently(|| records.create(&new)).await, CreateAnswer::Created);
+        assert_eq!(server.cli(&["ZCARD", "agent-runner:created"]).trim(), "1");
+    });
+}
+
+#[test]
 fn a_full_server_refuses_writes_and_takes_them_when_it_has_room_again() {
     let Some(server) = RedisServer::start() else { return };
     let records = RedisRecords::lazy(&server.url()).unwrap();

@@ -28,6 +28,7 @@ const ATTEMPT: &str = "agent-runner:attempt:";
 struct Session {
     connection: MultiplexedConnection,
     pushes: UnboundedReceiver<PushInfo>,
+    ear: Ear,
 }
 
 /// Subscribes; changes are heard from the return on.
@@ -44,6 +45,7 @@ async fn open(link: &Link, interest: Interest) -> Result<Session, RedisError> {
     let channel = |name: &str| format!("agent-runner:{name}@{}", link.db());
     // The messages first: a key must not be named before the message that speaks of it can come.
     connection.subscribe(channel("status")).await?;
+    let mut ear = Ear { interest, tracked: false, spoken: HashSet::new() };
     if interest == Interest::Reconcile {
         connection.subscribe(channel("hints")).await?;
         let mut track = redis::cmd("CLIENT");
@@ -52,16 +54,19 @@ async fn open(link: &Link, interest: Interest) -> Result<Session, RedisError> {
             Err(e) if !e.is_io_error() => {
                 tracing::warn!(error = %e, "the server does not tell of edits by hand; the resync finds them");
             }
-            done => done?,
+            done => {
+                done?;
+                ear.tracked = true;
+            }
         }
     }
-    Ok(Session { connection, pushes })
+    Ok(Session { connection, pushes, ear })
 }
 
 /// Follows one session after the other, until the subscriber is gone.
 async fn follow(link: Arc<Link>, interest: Interest, mut session: Session, sender: HintSender) {
     loop {
-        listen(&mut session, interest, &sender).await;
+        listen(&mut session, &sender).await;
         if sender.is_closed() {
             return;
         }
@@ -84,12 +89,11 @@ async fn follow(link: Arc<Link>, interest: Interest, mut session: Session, sende
 }
 
 /// Passes hints on until the session breaks or the subscriber is gone.
-async fn listen(session: &mut Session, interest: Interest, sender: &HintSender) {
-    let mut ear = Ear { interest, spoken: HashSet::new() };
+async fn listen(session: &mut Session, sender: &HintSender) {
     while !sender.is_closed() {
         match tokio::time::timeout(QUIET, session.pushes.recv()).await {
             Ok(Some(push)) if push.kind != PushKind::Disconnection => {
-                ear.hear(&push, |hint| sender.send(hint));
+                session.ear.hear(&push, |hint| sender.send(hint));
             }
             Ok(_) => return,
             Err(_) => {
@@ -104,6 +108,8 @@ async fn listen(session: &mut Session, interest: Interest, sender: &HintSender) 
 /// Makes hints of pushes.
 struct Ear {
     interest: Interest,
+    /// Whether the server names changed keys; where it does not, nothing would ever be taken from `spoken`.
+    tracked: bool,
     /// Keys of which a message spoke and that the server has not named yet.
     spoken: HashSet<String>,
 }
@@ -141,7 +147,7 @@ impl Ear {
             Interest::Reconcile => matches!(kind, "d" | "g" | "x"),
             Interest::Status => matches!(kind, "c" | "x"),
         };
-        if self.interest == Interest::Reconcile {
+        if self.tracked {
             if matches!(kind, "d" | "c" | "x") {
                 self.spoken.insert(format!("{JOB}{id}"));
             }
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_changed_key_of_which_no_script_spoke_was_changed_by_hand() {
-        let mut ear = Ear { interest: Interest::Reconcile, spoken: HashSet::new() };
+        let mut ear = Ear { interest: Interest::Reconcile, tracked: true, spoken: HashSet::new() };
         let hint = vec![Hint::Job(JobId::new("a").unwrap())];
         assert_eq!(said(&mut ear, "d a"), hint);
         assert_eq!(named(&mut ear, &["agent-runner:job:a"]), []);
@@ -205,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_to_statuses_hears_of_control_and_deletions_only() {
-        let mut ear = Ear { interest: Interest::Status, spoken: HashSet::new() };
+        let mut ear = Ear { interest: Interest::Status, tracked: false, spoken: HashSet::new() };
         let heard: Vec<usize> =
             ["d a", "g a t", "r a t", "c a", "x a "].iter().map(|m| said(&mut ear, m).len()).collect();
         assert_eq!(heard, [0, 0, 0, 1, 1]);
@@ -213,8 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn where_the_server_names_no_keys_none_are_remembered() {
+        let mut ear = Ear { interest: Interest::Reconcile, tracked: false, spoken: HashSet::new() };
+        assert_eq!(said(&mut ear, "d a"), [Hint::Job(JobId::new("a").unwrap())]);
+        assert!(ear.spoken.is_empty());
+    }
+
+    #[test]
     fn a_flushed_database_is_a_reason_to_compare_everything() {
-        let mut ear = Ear { interest: Interest::Reconcile, spoken: HashSet::new() };
+        let mut ear = Ear { interest: Interest::Reconcile, tracked: true, spoken: HashSet::new() };
         let mut hints = Vec::new();
         ear.hear(&PushInfo { kind: PushKind::Invalidate, data: vec![Value::Nil] }, |h| hints.push(h));
         assert_eq!(hints, [Hint::Resync]);

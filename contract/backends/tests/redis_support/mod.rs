@@ -121,6 +121,12 @@ impl RedisServer {
         let _ = shell.wait();
     }
 
+    /// Stops the server where it is, or lets it go on.
+    pub(crate) fn stand_still(&self, still: bool) {
+        let (_, pid) = self.running.as_ref().expect("a running server");
+        kill_process(*pid, if still { Signal::STOP } else { Signal::CONT }).expect("the server was there");
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
