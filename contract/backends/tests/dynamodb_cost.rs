@@ -10,7 +10,7 @@ use backends::conformance::fixtures as fx;
 use backends::{
     CreateAnswer, DynamoOptions, DynamoRecords, GateAnswer, NewJob, RecordsBackend, StartAnswer, WriteAnswer,
 };
-use contract::{Budget, LeaveReason, Phase, Raw, Verdict};
+use contract::{Budget, JsonText, LeaveReason, Phase, Raw, Verdict};
 use dynamodb_support::meter::{Count, Meter};
 use dynamodb_support::{Store, Where, config, run};
 use std::collections::BTreeSet;
@@ -46,6 +46,20 @@ impl Bill {
     }
 }
 
+/// A request of the length that ECS needs.
+fn run_task(job_id: &str) -> JsonText {
+    let environment = ["JOB_ID", "LAUNCH_TOKEN", "RECORDS", "ARTIFACTS", "ATTEMPT"];
+    let environment = environment.map(|name| {
+        serde_json::json!({"name": format!("AGENT_RUNNER_{name}"), "value": "dynamodb:agent-runner-0123456789"})
+    });
+    JsonText::of(&serde_json::json!({
+        "cluster": "agent-runner", "count": 1, "startedBy": format!("{job_id}/1"),
+        "taskDefinition": "arn:aws:ecs:us-east-1:123456789012:task-definition/agent-runner-worker:12",
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-0123456789abcdef0",
+            "subnet-0123456789abcdef1"], "securityGroups": ["sg-0123456789abcdef0"], "assignPublicIp": "ENABLED"}},
+        "overrides": {"containerOverrides": [{"name": "worker", "environment": environment}]}}))
+}
+
 /// An echo job as the reconciler and its worker go about it: a pass after the creation that claims and launches,
 /// the start and the end of the worker (which is done before its first heartbeat is due), a pass after its
 /// outcome that closes and ends the job.
@@ -59,10 +73,9 @@ async fn echo(records: &DynamoRecords, bill: &mut Bill) {
     let (token, task) =
         (fresh_token(), fx::task("arn:aws:ecs:us-east-1:123456789012:task/agent-runner/0123456789abcdef"));
     let control = fx::launching(1, &token);
-    assert_eq!(
-        records.claim(id, &token, &fx::claim(1), None, &seen, &control).await,
-        Ok(WriteAnswer::Written)
-    );
+    let request = contract::attempt::LaunchRequest(run_task(id.as_str()));
+    let claim = contract::Claim { request, ..fx::claim(1) };
+    assert_eq!(records.claim(id, &token, &claim, None, &seen, &control).await, Ok(WriteAnswer::Written));
     bill.note("reconciler: claim");
     let answer = records.start(id, &token, &task, &fx::report(1)).await;
     assert!(matches!(answer, Ok(StartAnswer::Started(_))), "{answer:?}");

@@ -208,3 +208,30 @@ fn a_caller_without_a_runtime_is_served() {
     let loaded = std::thread::spawn(move || pollster::block_on(other.load(&id))).join().unwrap();
     assert_eq!(loaded.unwrap().unwrap().job.desired, fx::desired(&new));
 }
+
+#[test]
+fn a_load_that_a_claim_comes_between_is_of_one_moment() {
+    let Some(store) = Store::at(Where::Ministack) else { return };
+    let direct = DynamoRecords::new(store.client.clone(), &store.prefix, DynamoOptions::default());
+    let (new, token) = (fx::new_job(), fresh_token());
+    let (id, control) = (new.job_id.clone(), fx::launching(1, &token));
+    assert_eq!(run(direct.create(&new)), Ok(CreateAnswer::Created));
+    let (claimed, seen, mut queries) = (control.clone(), fx::desired(&new), 0);
+    let rule = move |request: &Request| {
+        queries += u32::from(operation(request) == "Query");
+        match (operation(request), queries) {
+            // The job is read meanwhile.
+            ("Query", 1) => Fate::Answer(500, "InternalServerError"),
+            ("Query", 2) => {
+                let answer = run(direct.claim(&id, &token, &fx::claim(1), None, &seen, &claimed));
+                assert_eq!(answer, Ok(WriteAnswer::Written));
+                Fate::Pass
+            }
+            _ => Fate::Pass,
+        }
+    };
+    let proxy = Proxy::start(&store.endpoint, rule);
+    let records = DynamoRecords::new(client(&proxy.endpoint()), &store.prefix, DynamoOptions::default());
+    let loaded = run(records.load(&new.job_id)).unwrap().unwrap();
+    assert_eq!((loaded.job.control, loaded.attempts.len()), (Some(Raw::of(&control)), 1));
+}

@@ -99,11 +99,14 @@ impl DynamoLease {
         within(call.send()).await.map(|answer| answer.item).map_err(|e| unavailable(failed_read(&e)))
     }
 
-    fn change(&self) -> Write {
-        Write::to(&self.table, [("name", NAME)])
-            .set("beat", string(fresh_write_id().as_str()))
+    /// A sign of life, and the fresh beat by which a write whose answer was lost is recognised.
+    fn change(&self) -> (Write, AttributeValue) {
+        let beat = string(fresh_write_id().as_str());
+        let write = Write::to(&self.table, [("name", NAME)])
+            .set("beat", beat.clone())
             .set("renewed_at", string(SystemClock::default().now().to_string()))
-            .set("duration_millis", number(u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)))
+            .set("duration_millis", number(u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX)));
+        (write, beat)
     }
 
     /// Takes the lease with `epoch`, if it still is what `stored` says. A take-over whose answer was lost is
@@ -114,21 +117,18 @@ impl DynamoLease {
         stored: Option<&Stored>,
         epoch: u64,
     ) -> Result<Option<LeaseHeld>, LeaseError> {
-        let change = self
-            .change()
+        let (change, ours) = self.change();
+        let change = change
             .set("holder", string(holder))
             .set("epoch", number(epoch))
             .set("released", AttributeValue::Bool(false));
-        let ours = change.values.get(":v0").cloned();
         let change = match stored {
             None => change.if_is("name", None),
             Some(stored) => change.if_there("name").if_is("beat", stored.beat.as_ref()),
         };
         let taken = match write(&self.client, &change).await.map_err(unavailable)? {
             Written::Done => true,
-            Written::Refused(item) => {
-                ours.is_some() && item.and_then(|item| item.get("beat").cloned()) == ours
-            }
+            Written::Refused(item) => item.is_some_and(|item| item.get("beat") == Some(&ours)),
         };
         if taken {
             *self.state() = State { held: Some(epoch), watched: None };
@@ -150,15 +150,14 @@ impl DynamoLease {
     }
 
     /// Changes the item while it is ours. `false`: it is not.
-    async fn change_ours(&self, epoch: u64, change: Write) -> Result<bool, LeaseError> {
+    async fn change_ours(&self, epoch: u64, released: bool) -> Result<bool, LeaseError> {
+        let (change, ours) = self.change();
+        let change = if released { change.set("released", AttributeValue::Bool(true)) } else { change };
         let change = change.if_is("epoch", Some(&number(epoch)));
         let change = change.if_is("released", Some(&AttributeValue::Bool(false)));
-        let ours = change.values.get(":v0").cloned();
         match write(&self.client, &change).await.map_err(unavailable)? {
             Written::Done => Ok(true),
-            Written::Refused(item) => {
-                Ok(item.is_some_and(|item| ours.is_some() && item.get("beat") == ours.as_ref()))
-            }
+            Written::Refused(item) => Ok(item.is_some_and(|item| item.get("beat") == Some(&ours))),
         }
     }
 }
@@ -182,7 +181,7 @@ impl Lease for DynamoLease {
 
     async fn renew(&self) -> Result<bool, LeaseError> {
         let Some(epoch) = self.state().held else { return Ok(false) };
-        let renewed = self.change_ours(epoch, self.change()).await?;
+        let renewed = self.change_ours(epoch, false).await?;
         if !renewed {
             self.state().held = None;
         }
@@ -191,8 +190,7 @@ impl Lease for DynamoLease {
 
     async fn release(&self) -> Result<(), LeaseError> {
         let Some(epoch) = self.state().held.take() else { return Ok(()) };
-        let change = self.change().set("released", AttributeValue::Bool(true));
-        self.change_ours(epoch, change).await.map(drop)
+        self.change_ours(epoch, true).await.map(drop)
     }
 
     async fn view(&self) -> Result<Option<LeaseView>, LeaseError> {

@@ -1,7 +1,7 @@
 //! Listings. They come from indexes, which lag by some 10 ms and are for people and resyncs only.
 
 use super::client::{Item, failed_read, string, string_in};
-use super::order::{day_name, day_of, place, place_in};
+use super::order::{Cursor, day_name, day_of};
 use super::read::{job_id_of, job_of, key, more};
 use super::records::DynamoRecords;
 use super::schema::{active_shards, expiry_shards, spread};
@@ -130,7 +130,7 @@ impl DynamoRecords {
             range: Some(("created_order", "<", string(before))),
             newest_first: true,
             limit,
-            names: &["job_id", "created_order"],
+            names: &["job_id", "day", "created_order"],
         })
         .await
     }
@@ -138,31 +138,34 @@ impl DynamoRecords {
     /// Walks back day by day, more days at once the more of them were empty.
     pub(super) async fn find_page(&self, query: &ListQuery) -> Result<Page, RecordsError> {
         let limit = query.limit.clamp(1, PAGE_JOBS);
-        let (mut day, before) = match &query.cursor {
+        let Cursor { mut day, before } = match &query.cursor {
             // Another machine's clock may be ahead.
-            None => (day_of(SystemTime::now().into()) + 1, "~".to_owned()),
-            Some(text) => match place(text) {
-                Some(at) => (day_of(at), text.clone()),
-                None => return Err(RecordsError::Refused("the cursor is not one of a listing".to_owned())),
-            },
+            None => Cursor::from(day_of(SystemTime::now().into()) + 1),
+            Some(text) => Cursor::parse(text)
+                .ok_or_else(|| RecordsError::Refused("the cursor is not one of a listing".to_owned()))?,
         };
+        let first_day = day;
         let last = FIRST_DAY.max(day - PAGE_DAYS);
         let mut places: Vec<Item> = Vec::new();
         let mut at_once = 2;
         while places.len() < limit && day >= last {
             let first = last.max(day + 1 - at_once);
-            let days = (first..=day).rev().map(|day| self.find_day(day, &before, limit - places.len()));
+            let left = limit - places.len();
+            let after_all = Cursor::from(day).before;
+            let before = |day| if day == first_day { &before } else { &after_all };
+            let days = (first..=day).rev().map(|day| self.find_day(day, before(day), left));
             places.extend(try_join_all(days).await?.into_iter().flatten());
             day = first - 1;
             at_once *= 2;
         }
-        let next = if places.len() > limit || (places.len() == limit) {
+        let next = if places.len() >= limit {
             places.truncate(limit);
-            places.last().and_then(place_in).map(ToOwned::to_owned)
+            places.last().and_then(Cursor::after)
         } else {
             // Nothing more in all these days: go on below them.
-            (day >= FIRST_DAY).then(|| format!("{}T23:59:59.999Z-999999-ffffffffffffffff", day_name(day)))
+            (day >= FIRST_DAY).then(|| Cursor::from(day))
         };
+        let next = next.map(|cursor| cursor.text());
         let ids: Vec<_> = places.iter().filter_map(job_id_of).collect();
         let mut items = self.get_many(&ids).await?;
         let listed = |id: JobId| items.remove(id.as_str()).map(|item| Listed { job: job_of(id, &item) });

@@ -1,6 +1,6 @@
 //! The order of creation, which `GET /jobs` lists by.
 
-use super::client::string_in;
+use super::client::{Item, string_in};
 use crate::clock::fresh_write_id;
 use contract::Timestamp;
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +10,8 @@ use std::time::SystemTime;
 #[derive(Debug, Default)]
 pub(super) struct Order(Mutex<(i64, u32)>);
 
-/// `2026-11-22T10:05:12.975Z`
-const TIME: usize = 24;
 /// `2026-11-22`
 const DAY: usize = 10;
-/// Of the number of a job within its millisecond, and of the random part.
-const NUMBER: usize = 6;
-const RANDOM: usize = 16;
 
 const DAY_MILLIS: i64 = 86_400_000;
 
@@ -33,19 +28,44 @@ impl Order {
     }
 }
 
-/// Where a job stands, as an index names it.
-pub(super) fn place_in(item: &super::client::Item) -> Option<&str> {
-    string_in(item, "created_order")
+/// Where a page of a listing ended: a day, and a place in it. A place that was written by hand may be anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) day: i64,
+    pub(super) before: String,
 }
 
-/// A place that a cursor names; anything else is refused.
-pub(super) fn place(text: &str) -> Option<Timestamp> {
-    if !text.is_ascii() || text.len() != TIME + NUMBER + RANDOM + 2 {
-        return None;
+/// Behind every place that this program writes.
+const AFTER_ALL: &str = "~";
+
+impl Cursor {
+    /// Everything of `day` and before.
+    pub(super) fn from(day: i64) -> Self {
+        Self { day, before: AFTER_ALL.to_owned() }
     }
-    let (time, rest) = text.split_at(TIME);
-    let known = time.ends_with('Z') && rest.starts_with('-');
-    known.then(|| time.parse().ok()).flatten()
+
+    /// Behind the job of an index entry.
+    pub(super) fn after(entry: &Item) -> Option<Self> {
+        let before = string_in(entry, "created_order")?.to_owned();
+        Some(Self { day: day_in(string_in(entry, "day")?)?, before })
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!("{}/{}", day_name(self.day), self.before)
+    }
+
+    /// Anything else than a text of [`Cursor::text`] is refused.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (day, before) = text.split_once('/')?;
+        (!before.is_empty()).then_some(Self { day: day_in(day)?, before: before.to_owned() })
+    }
+}
+
+/// The day with this name.
+fn day_in(name: &str) -> Option<i64> {
+    let midnight = format!("{name}T00:00:00Z").parse().ok()?;
+    let day = day_of(midnight);
+    (day_name(day) == name).then_some(day)
 }
 
 /// Days since 1970-01-01.
@@ -70,14 +90,21 @@ mod tests {
         let places: Vec<_> = (0..2000).map(|_| order.next()).collect();
         assert!(places.is_sorted() && places.iter().all(|(day, place)| place.starts_with(day)));
         let (day, last) = &places[1999];
-        assert_eq!(day_name(day_of(place(last).unwrap())), *day);
+        let cursor = Cursor::parse(&format!("{day}/{last}")).unwrap();
+        assert_eq!((day_name(cursor.day), &cursor.before), (day.clone(), last));
+        assert!(*last < Cursor::from(cursor.day).before);
     }
 
     #[test]
-    fn a_cursor_that_names_no_place_is_refused() {
-        let (_, good) = Order::default().next();
-        for bad in ["", "no cursor", &good[1..], &good.replace('Z', "X"), &good.replace('-', "ä")] {
-            assert_eq!(place(bad), None, "{bad}");
+    fn a_cursor_leads_to_where_a_page_ended_and_no_other_text_is_one() {
+        for place in ["2026-11-22T10:05:12.975Z-000000-0123456789abcdef", "by hand / ä", "~"] {
+            let cursor = Cursor { day: 20_779, before: place.to_owned() };
+            assert_eq!(Cursor::parse(&cursor.text()), Some(cursor));
+        }
+        for bad in
+            ["", "no cursor", "/", "2026-11-22", "2026-11-22/", "2026-02-30/x", "2026-11-2/x", "ä/x", "x/y"]
+        {
+            assert_eq!(Cursor::parse(bad), None, "{bad}");
         }
     }
 }

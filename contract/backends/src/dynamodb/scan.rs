@@ -23,28 +23,27 @@ enum Place {
     End,
 }
 
-/// What no job id contains.
-const SEPARATOR: char = '/';
-
+/// A JSON list of a text per segment: empty at its start, the last key that was read, `null` at its end. A key
+/// that was made by hand may be any text.
 fn places(cursor: Option<&str>) -> Option<Vec<Place>> {
     let Some(cursor) = cursor else { return Some(vec![Place::Start; SEGMENTS]) };
-    let place = |text: &str| match text {
-        "START" => Some(Place::Start),
-        "END" => Some(Place::End),
-        id => contract::JobId::new(id).ok().map(|id| Place::After(id.as_str().to_owned())),
+    let texts: Vec<Option<String>> = serde_json::from_str(cursor).ok()?;
+    let place = |text: Option<String>| match text {
+        None => Place::End,
+        Some(text) if text.is_empty() => Place::Start,
+        Some(text) => Place::After(text),
     };
-    let places: Option<Vec<_>> = cursor.split(SEPARATOR).map(place).collect();
-    places.filter(|places| places.len() == SEGMENTS)
+    (texts.len() == SEGMENTS).then(|| texts.into_iter().map(place).collect())
 }
 
 fn cursor(places: &[Place]) -> Option<String> {
     let text = |place: &Place| match place {
-        Place::Start => "START".to_owned(),
-        Place::After(id) => id.clone(),
-        Place::End => "END".to_owned(),
+        Place::Start => Some(String::new()),
+        Place::After(key) => Some(key.clone()),
+        Place::End => None,
     };
-    let unfinished = places.iter().any(|place| *place != Place::End);
-    unfinished.then(|| places.iter().map(text).collect::<Vec<_>>().join(&SEPARATOR.to_string()))
+    let texts: Vec<_> = places.iter().map(text).collect();
+    texts.iter().any(Option::is_some).then(|| serde_json::json!(texts).to_string())
 }
 
 impl DynamoRecords {
@@ -97,12 +96,8 @@ impl DynamoRecords {
             .set_exclusive_start_key(start);
         let page = within(call.send()).await.map_err(|e| failed_read(&e))?;
         let last = more(page.last_evaluated_key);
-        let next = match last.as_ref().and_then(|key| string_in(key, "job_id")) {
-            // A key that was made by hand and is no job id would be no cursor; the scan starts again behind it
-            // next time, from the beginning of the segment, and what it misses is found by another pass.
-            Some(id) => Place::After(id.to_owned()),
-            None => Place::End,
-        };
+        let next = last.as_ref().and_then(|key| string_in(key, "job_id"));
+        let next = next.map_or(Place::End, |key| Place::After(key.to_owned()));
         Ok((page.items.unwrap_or_default(), next))
     }
 }
@@ -115,10 +110,10 @@ mod tests {
     fn a_cursor_leads_to_where_the_scan_stood() {
         let stood = [Place::After("a-1".to_owned()), Place::End, Place::Start, Place::After("b".to_owned())];
         let text = cursor(&stood).unwrap();
-        assert_eq!(text, "a-1/END/START/b");
+        assert_eq!(text, r#"["a-1",null,"","b"]"#);
         assert_eq!(places(Some(&text)).unwrap(), stood);
         assert_eq!(cursor(&vec![Place::End; SEGMENTS]), None);
-        for bad in ["", "a", "a/b/c", "a/b/c/d/e", "A B/END/END/END"] {
+        for bad in ["", "a", "[]", r#"["a"]"#, "[1,2,3,4]", r#"["a","b","c","d","e"]"#] {
             assert_eq!(places(Some(bad)), None, "{bad}");
         }
     }

@@ -96,3 +96,35 @@ fn understood(reasons: Vec<CancellationReason>) -> Met<Reasons> {
     }
     Ok(reasons.into_iter().map(refused).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamodb::client::string;
+
+    fn reason(code: &str) -> CancellationReason {
+        CancellationReason::builder().code(code).item("job_id", string(code)).build()
+    }
+
+    fn meaning(codes: [&str; 2]) -> Result<Vec<bool>, String> {
+        match understood(codes.map(reason).into()) {
+            Ok(reasons) => Ok(reasons.iter().map(Option::is_some).collect()),
+            Err(Failure::Met) => Err("met".to_owned()),
+            Err(Failure::Other(error)) => {
+                Err(error.to_string().split(':').next().unwrap_or_default().to_owned())
+            }
+        }
+    }
+
+    #[test]
+    fn a_canceled_transaction_says_what_to_do() {
+        assert_eq!(meaning(["None", "ConditionalCheckFailed"]), Ok(vec![false, true]));
+        assert_eq!(meaning(["ConditionalCheckFailed", "TransactionConflict"]), Ok(vec![true, false]));
+        assert_eq!(meaning(["TransactionConflict", "None"]), Err("met".to_owned()));
+        let busy = Err("the record store is busy".to_owned());
+        assert_eq!(meaning(["ThrottlingError", "None"]), busy);
+        assert_eq!(meaning(["ConditionalCheckFailed", "ProvisionedThroughputExceeded"]), busy);
+        let refused = Err("the record store refused the write".to_owned());
+        assert_eq!(meaning(["None", "ValidationError"]), refused);
+    }
+}
