@@ -165,6 +165,8 @@ fn a_doctor_names_what_is_wrong_and_what_to_do() {
         told("GET /jobs?limit=1", 200, list().to_string()),
         told("GET /jobs?limit=500&status=QUEUED", 200, list().to_string()),
         told("GET /metrics", 200, METRICS),
+        refused("POST /jobs/batch", 403, "forbidden", "the token does not have the scope"),
+        refused("PATCH /jobs/doctor?dry_run=true", 404, "job-not-found", "there is no job"),
     ]);
     lab.write("token", "s3cret\n");
     let text = shot(&lab, &api.url, &["doctor", "--token-file", "token"]);

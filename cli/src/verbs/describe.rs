@@ -75,10 +75,10 @@ fn head(out: &mut String, job: &Tree, view: &View, now: Timestamp) {
         let text = format!("run {run}, attempt {}, {tries} of {most} tries used{more}", view.attempt);
         line(out, "Progress", &one_line(&text));
     }
-    for (name, value) in job.get("control").map_or(&[][..], Tree::members) {
-        if name.starts_with("cost") && *value != Tree::Null {
-            line(out, "Cost", &one_line(&format!("{} ({name})", value.short())));
-        }
+    if let Some(cost) = control("cost").filter(|cost| cost != "null") {
+        let most = job.at(&["desired", "max_cost_usd"]).filter(|v| **v != Tree::Null);
+        let most = most.map(|most| format!(", at most {}", most.short())).unwrap_or_default();
+        line(out, "Cost", &one_line(&format!("about {cost} US dollars for the attempts so far{most}")));
     }
     if let Some(url) = job.get("result_url").and_then(Tree::text) {
         line(out, "Result", &one_line(url));
@@ -141,8 +141,10 @@ fn describe_attempt(out: &mut String, attempt: &Tree) {
         );
     }
     for (name, value) in attempt.at(&["closing", "evidence"]).map_or(&[][..], Tree::members) {
-        if name != "phases" {
-            field(out, &name.replace('_', " "), &value.short());
+        match name.as_str() {
+            "phases" => {}
+            "cost" => field(out, "cost", &format!("about {} US dollars", value.short())),
+            _ => field(out, &name.replace('_', " "), &value.short()),
         }
     }
     phases(out, attempt);

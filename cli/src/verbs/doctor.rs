@@ -226,6 +226,9 @@ fn token(cli: &Cli, plain: &Client, api: &Client, layers: &Layers, url: &str) ->
         ),
         (Err(e), ..) => line(Mark::Fail, "token", first(&e.to_string()), rest(&e.to_string())),
     }];
+    if lines[0].mark == Mark::Ok && wanted {
+        lines.extend(scopes(api));
+    }
     let host = url.strip_prefix("http://").unwrap_or(url);
     if given && !is_local(host) {
         let act = "reach the API by a tunnel or a TLS proxy on this machine (ssh -L, SSM port forwarding)";
@@ -239,6 +242,24 @@ fn token(cli: &Cli, plain: &Client, api: &Client, layers: &Layers, url: &str) ->
         }
     }
     lines
+}
+
+/// What the token may do, told by requests that change nothing whatever the answer: no batch may be empty,
+/// and a dry run of a job that nobody has.
+fn scopes(api: &Client) -> Option<Line> {
+    let submit = api.call(Call::post("/jobs/batch", Some("{\"jobs\":[]}".to_owned())));
+    let operate = api.call(Call::patch("/jobs/doctor?dry_run=true", "{}".to_owned(), None));
+    let may = |answer: Result<Vec<u8>, ClientError>| match answer {
+        Ok(_) => Some(true),
+        Err(e) => e.problem().map(|p| p.status != 403),
+    };
+    let (submit, operate) = (may(submit)?, may(operate)?);
+    let word = |may: bool| if may { "may" } else { "may not" };
+    let found = format!("it may read, {} submit and {} operate", word(submit), word(operate));
+    Some(match submit && operate {
+        true => line(Mark::Ok, "scopes", found, ""),
+        false => line(Mark::Warn, "scopes", found, "enough to look; ask for a token with more to do more"),
+    })
 }
 
 /// Jobs that wait for somebody.

@@ -16,8 +16,8 @@ pub(crate) fn failed() -> Value {
         "attempt": 2, "created_at": "2026-11-22T11:50:00.000Z", "started_at": "2026-11-22T11:55:31.000Z",
         "finished_at": "2026-11-22T11:58:00.000Z",
         "desired": {"job_type": "summarize", "payload": {"text": "Hello"}, "max_attempts": 2, "priority": 0,
-            "env": {"MODEL": "small"}, "labels": {"team": "search"}, "suspend": false, "cancel": false, "retry": 0},
-        "control": {"run": 1, "attempt": 2, "tries": 2, "infra_tries": 1, "phase": "Finished", "cost_usd": 0.0123},
+            "env": {"MODEL": "small"}, "labels": {"team": "search"}, "suspend": false, "cancel": false, "retry": 0, "max_cost_usd": 1.5},
+        "control": {"run": 1, "attempt": 2, "tries": 2, "infra_tries": 1, "phase": "Finished", "cost": 0.0123},
         "created": {"at": "2026-11-22T11:50:00.000Z", "actor": "ci"}, "active": false
     })
 }
@@ -72,7 +72,7 @@ pub(crate) fn attempts() -> Value {
          "report": {"outcome": {"failure": {"class": "OutOfMemory", "exit_code": 137, "message": "killed"},
             "manifest": {"files": [{"path": "stdout.log", "size": 81}]}}},
          "closing": {"closed_at": "2026-11-22T11:58:00.000Z", "uses": "Try",
-            "verdict": {"failed": {"class": "OutOfMemory", "message": "killed"}}, "evidence": {"exit_code": 137}}}
+            "verdict": {"failed": {"class": "OutOfMemory", "message": "killed"}}, "evidence": {"exit_code": 137, "cost": 0.0021}}}
     ]})
 }
 
