@@ -31,6 +31,8 @@ pub mod s3;
 pub mod settings;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "sqs")]
+pub mod sqs;
 pub mod stores;
 
 #[cfg(feature = "redis")]

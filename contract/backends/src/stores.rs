@@ -88,6 +88,9 @@ impl Stores {
     pub async fn hints(&self) -> Result<Option<Box<dyn Hints>>, HintsError> {
         match &self.hints {
             HintsFrom::Auto => self.feed.subscribe(Interest::Reconcile).await,
+            #[cfg(feature = "sqs")]
+            HintsFrom::Sqs(url) => Ok(Some(Box::new(crate::sqs::SqsHints::open(url).await))),
+            #[cfg(not(feature = "sqs"))]
             HintsFrom::Sqs(url) => Err(HintsError::Unavailable(format!("built without {url}"))),
         }
     }

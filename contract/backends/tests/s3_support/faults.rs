@@ -130,15 +130,19 @@ fn a_store_that_stands_still_for_ever_is_unavailable_in_bounded_time() {
 #[test]
 fn a_connection_that_was_idle_is_not_used_again() {
     let Some(s) = stage(|_: &Request| Fate::Pass) else { return };
-    let limits = super::S3Limits { idle: Duration::from_millis(300), ..super::short() };
-    let artifacts = s.bucket.artifacts(&s.proxy.endpoint(), limits);
-    let size = || run(artifacts.size(KEY)).unwrap();
-    size();
-    size();
-    std::thread::sleep(Duration::from_millis(400));
-    size();
+    let reads = |idle| {
+        let limits = super::S3Limits { idle, ..super::short() };
+        let artifacts = s.bucket.artifacts(&s.proxy.endpoint(), limits);
+        run(async {
+            for _ in 0..2 {
+                artifacts.size(KEY).await.unwrap();
+            }
+        });
+    };
+    reads(Duration::from_secs(3600));
+    reads(Duration::ZERO);
     let connections: Vec<usize> = s.proxy.seen(is_read).iter().map(|request| request.connection).collect();
-    assert_eq!(connections, [0, 0, 1]);
+    assert_eq!(connections, [0, 0, 1, 2]);
 }
 
 #[test]
