@@ -6,6 +6,8 @@ mod budget;
 mod faults;
 #[path = "ecs_tasks/stage.rs"]
 mod stage;
+#[path = "ecs_tasks/whole.rs"]
+mod whole;
 
 use stage::Cluster;
 

@@ -31,6 +31,10 @@ pub(super) fn next_steps(view: &View) -> Vec<(String, &'static str)> {
             (set("active_deadline_seconds=172800"), "gives it more time"),
             (to("retry"), "starts it again"),
         ],
+        ("FAILED", "CostLimitExceeded") => vec![
+            (set("max_cost_usd=null"), "lifts the limit of what it may cost"),
+            (to("retry"), "starts it again"),
+        ],
         ("FAILED", "AttemptTimeout") => vec![
             (set("attempt_timeout_seconds=7200"), "gives each attempt more time"),
             (to("retry"), "starts it again"),

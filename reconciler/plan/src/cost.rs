@@ -29,8 +29,14 @@ pub(crate) fn complete(job: &Job<'_>, a: &AttemptView, mut evidence: Evidence) -
     let Some(from) = billed_from(&evidence.phases) else { return evidence };
     let ends = [phase::STOPPED, phase::EXECUTION_STOPPED, phase::FINISHED];
     let until = ends.iter().find_map(|name| evidence.phases.get(*name)).copied().unwrap_or(job.now);
+    let (from, until) = (possible(job, a, from), possible(job, a, until));
     evidence.cost = Some(price.cost(until.millis_since(from)));
     evidence
+}
+
+/// A time of another clock as far as it can be true: not before the claim, and not in the future.
+fn possible(job: &Job<'_>, a: &AttemptView, at: Timestamp) -> Timestamp {
+    at.clamp(a.claimed_at, job.now.max(a.claimed_at))
 }
 
 /// When the attempt began to wait: with its run, or when the one before it was closed.
@@ -54,8 +60,7 @@ pub(crate) fn used_up(job: &Job<'_>) -> Option<(Reason, String)> {
 /// When an executing attempt will have cost more than the job may spend; `None`: never.
 pub(crate) fn exceeded_at(job: &Job<'_>, a: &AttemptView) -> Option<Timestamp> {
     let (limit, price) = (job.desired.max_cost_usd?, a.price?);
-    // A worker's clock may be wrong: what lies before the claim cannot be, and the future has not begun.
-    let from = billed_from(&a.phases)?.clamp(a.claimed_at, job.now.max(a.claimed_at));
+    let from = possible(job, a, billed_from(&a.phases)?);
     let left = limit.less(job.control.cost.unwrap_or(Usd(0)));
     Some(later(from, price.exceeds_after(left)))
 }

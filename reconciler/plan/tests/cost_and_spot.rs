@@ -56,12 +56,22 @@ fn an_attempt_costs_from_its_pull_to_its_stop_and_at_least_a_minute() {
 
 #[test]
 fn a_success_costs_from_what_the_worker_knows() {
-    let given = Given::waiting().attempt(priced(succeeded(1))).names(1, Phase::Running).now(100).last(|a| {
+    let given = Given::waiting().attempt(priced(succeeded(1))).names(1, Phase::Running).now(200).last(|a| {
         a.published = Some(plan::Published::Done);
         a.phases.insert(phase::PULL_STARTED.to_owned(), at(11));
         a.phases.insert(phase::FINISHED.to_owned(), at(191));
     });
     assert_eq!(closing(&given).cost, Some(Usd(50_000)), "180 s");
+}
+
+#[test]
+fn a_clock_that_is_wrong_makes_nothing_dearer_than_it_can_have_been() {
+    let given = Given::waiting().attempt(priced(succeeded(1))).names(1, Phase::Running).now(200).last(|a| {
+        a.published = Some(plan::Published::Done);
+        a.phases.insert(phase::PULL_STARTED.to_owned(), at(-900_000));
+        a.phases.insert(phase::FINISHED.to_owned(), at(900_000));
+    });
+    assert_eq!(closing(&given).cost, Some(PRICE.cost(190_000)), "from the claim until now");
 }
 
 #[test]

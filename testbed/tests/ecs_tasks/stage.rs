@@ -64,7 +64,7 @@ impl Cluster {
         let scratch = tempfile::tempdir().expect("a folder");
         if let Execution::Process(worker) = &mut options.execution {
             let path = scratch.path().to_str().expect("UTF-8").to_owned();
-            worker.env = vec![("SCRATCH".into(), path), ("PATH".into(), "/usr/bin:/bin".into())];
+            worker.env.extend([("SCRATCH".into(), path), ("PATH".into(), "/usr/bin:/bin".into())]);
         }
         let double = EcsDouble::start(options).expect("a double");
         let hints = ChannelHints::new().1;
