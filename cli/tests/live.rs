@@ -114,6 +114,10 @@ fn a_token_lets_do_what_its_scopes_say_and_a_refusal_has_its_own_exit_code() {
         doctor.code == Some(0) && doctor.out.contains("the API takes the one that is given"),
         "{doctor:?}"
     );
+    assert!(doctor.out.contains("ok    scopes     it may read, may submit and may operate"), "{doctor:?}");
+    let doctor = call("viewer", &["doctor"]).out;
+    assert!(doctor.contains("warn  scopes     it may read, may not submit and may not operate"), "{doctor}");
+    assert_eq!(call("viewer", &["get", "-o", "name"]).out, format!("{id}\n"), "a doctor changes nothing");
 }
 
 #[test]

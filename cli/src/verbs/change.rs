@@ -29,7 +29,7 @@ pub(super) fn change(api: &Client, jobs: &Jobs, change: &Change, force: bool) ->
             // Without a right token the other jobs would be refused as well.
             Err(e) if e.problem().is_some_and(|p| !matches!(p.status, 401 | 403)) => {
                 exit = Exit::Failed;
-                output::complain(&format!("{job_id}: {e}{}", hint(change, force, &e)));
+                output::complain(&format!("{job_id}: {e}{}", hint(&job_id, change, force, &e)));
             }
             Err(e) => return Err(e.into()),
         }
@@ -48,13 +48,13 @@ fn one(api: &Client, job_id: &JobId, change: &Change, force: bool) -> Result<(),
     }
 }
 
-fn hint(change: &Change, force: bool, e: &ClientError) -> &'static str {
+fn hint(job_id: &JobId, change: &Change, force: bool, e: &ClientError) -> String {
     match e {
         ClientError::Refused(problem)
             if problem.token() == "conflict" && change.verb == "retry" && !force =>
         {
-            "\n`agent-runner retry --force` stops the attempt and starts again"
+            format!("\n`agent-runner retry --force {job_id}` stops the attempt and starts again")
         }
-        _ => "",
+        _ => String::new(),
     }
 }
