@@ -18,7 +18,8 @@ use contract::{
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A number that differs whenever a job (or one of its attempts) was changed by anybody.
+/// A number that differs whenever a job (or one of its attempts) was changed by anybody: at once, or a bounded
+/// time later where the store cannot list by what it holds (DynamoDB).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
 
