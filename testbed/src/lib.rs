@@ -9,6 +9,7 @@ pub mod executable;
 pub mod judge;
 pub mod ledger;
 pub mod procfs;
+pub mod pump;
 pub mod sim;
 pub mod stack;
 
