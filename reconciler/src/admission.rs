@@ -14,6 +14,8 @@ pub(crate) struct Admission {
 
 #[derive(Default)]
 struct State {
+    /// How many slots there are now, of those that the settings allow.
+    slots: Option<u32>,
     waiting: Waiting,
     ranks: HashMap<JobId, (Option<String>, Rank)>,
     running: Running,
@@ -48,6 +50,13 @@ impl Admission {
     pub(crate) fn expect(&self, keys: HashSet<JobId>) -> Vec<JobId> {
         let mut s = self.lock();
         s.start = if keys.is_empty() { Start::Over } else { Start::Unseen(keys) };
+        self.grant(&mut s)
+    }
+
+    /// No more than this can execute at once now. Answers with grants. Nothing is taken away from holders.
+    pub(crate) fn allow(&self, slots: u32) -> Vec<JobId> {
+        let mut s = self.lock();
+        s.slots = Some(slots);
         self.grant(&mut s)
     }
 
@@ -112,10 +121,15 @@ impl Admission {
 
     fn grant(&self, s: &mut State) -> Vec<JobId> {
         let over = matches!(s.start, Start::Over);
-        if !over || s.running.total >= self.limits.total || s.ranks.is_empty() {
+        let total = self.limits.total.min(s.slots.unwrap_or(u32::MAX));
+        if !over || s.running.total >= total || s.ranks.is_empty() {
             return Vec::new();
         }
-        let admitted = admit(&s.waiting, &s.running, &self.limits);
+        let admitted = if total == self.limits.total {
+            admit(&s.waiting, &s.running, &self.limits)
+        } else {
+            admit(&s.waiting, &s.running, &Limits { total, queues: self.limits.queues.clone() })
+        };
         for job_id in &admitted {
             let queue = s.ranks.get(job_id).and_then(|(queue, _)| queue.clone());
             s.leave_line(job_id);
@@ -205,6 +219,22 @@ mod tests {
         a.release(&id("b"));
         a.release(&id("c"));
         assert_eq!(a.lock().running, Running::default());
+    }
+
+    #[test]
+    fn no_more_slots_are_given_than_there_are_and_new_ones_go_to_those_who_wait() {
+        let a = admission(3);
+        assert_eq!(a.allow(1), []);
+        a.expect(HashSet::new());
+        assert_eq!(wait(&a, "a", None), [id("a")]);
+        assert_eq!(wait(&a, "b", None), []);
+        assert_eq!(a.allow(2), [id("b")]);
+        assert_eq!(a.allow(0), []);
+        assert!(a.holds(&id("a")) && a.holds(&id("b")), "a slot was taken away");
+        for name in ["c", "d"] {
+            assert_eq!(wait(&a, name, None), []);
+        }
+        assert_eq!(a.allow(100), [id("c")], "the settings allow three");
     }
 
     #[test]

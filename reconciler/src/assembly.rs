@@ -4,6 +4,8 @@
 use crate::tasks::Tasks;
 #[cfg(feature = "aws")]
 use crate::tasks::ecs::{self, EcsError, EcsOptions, EcsTasks};
+#[cfg(feature = "redis")]
+use crate::tasks::pool::{PoolOptions, PoolTasks};
 #[cfg(feature = "process")]
 use crate::tasks::process::{ProcessError, ProcessOptions, ProcessTasks};
 use crate::{BoxedHints, Parts};
@@ -11,7 +13,7 @@ use async_trait::async_trait;
 use backends::records::ReconcilerRecords;
 #[cfg(feature = "process")]
 use backends::records::WorkerRecords;
-#[cfg(feature = "process")]
+#[cfg(any(feature = "process", feature = "redis"))]
 use backends::settings::RecordsAt;
 use backends::settings::{JobTypesAt, JobTypesError, Layers, Settings, TasksBy};
 use backends::stores::{Stores, StoresError};
@@ -44,6 +46,10 @@ pub enum AssemblyError {
     #[cfg(feature = "aws")]
     #[error("{0}")]
     Ecs(#[from] EcsError),
+    /// The URL of the pool is not usable.
+    #[cfg(feature = "redis")]
+    #[error("{0}")]
+    Pool(#[from] backends::redis::pool::PoolError),
     /// The working directory is gone, or a path is not usable.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -117,13 +123,20 @@ impl Assembly {
             random: Arc::new(SystemRandom),
             job_types,
             policy: plan::Policy::default(),
-            max_concurrent_tasks: settings.max_concurrent_tasks.get(),
+            max_concurrent_tasks: most_tasks(settings, layers),
             resync_interval: settings.resync,
             holder: format!("pid {} on {}", std::process::id(), host_name()),
         };
         let hints = AllHints { records: stores.hints().await?, tasks: task_hints, _open: task_ended };
         Ok(Self { places, parts, hints: Box::new(hints), stores })
     }
+}
+
+/// Where nobody set a limit, a pool has as many as it has slots ([`Tasks::slots`]): this machine's cores say
+/// nothing about it.
+fn most_tasks(settings: &Settings, layers: &Layers) -> u32 {
+    let given = layers.get("AGENT_RUNNER_MAX_CONCURRENT_TASKS").is_some_and(|text| !text.is_empty());
+    if settings.tasks == TasksBy::Pool && !given { u32::MAX } else { settings.max_concurrent_tasks.get() }
 }
 
 #[cfg_attr(
@@ -147,6 +160,14 @@ async fn open_tasks(
         }
         #[cfg(not(feature = "process"))]
         TasksBy::Process => Err(AssemblyError::NotBuilt("process")),
+        #[cfg(feature = "redis")]
+        TasksBy::Pool => {
+            let RecordsAt::Redis(url) = &stores.records_at else {
+                return Err(AssemblyError::NotBuilt("a pool away from its records"));
+            };
+            Ok(Arc::new(PoolTasks::new(PoolOptions::new(url.clone(), hints))?))
+        }
+        #[cfg(not(feature = "redis"))]
         TasksBy::Pool => Err(AssemblyError::NotBuilt("pool")),
         #[cfg(feature = "aws")]
         TasksBy::Ecs(cluster) => {

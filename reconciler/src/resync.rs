@@ -29,6 +29,9 @@ impl Work {
     pub(crate) async fn resync(&self, seen: &mut Seen) -> Result<(), PassError> {
         let started = self.parts.clock.monotonic();
         let active = self.parts.records.list_active().await.map_err(PassError::of("list"))?;
+        if let Some(slots) = self.parts.tasks.slots() {
+            self.grant(self.admission.allow(slots));
+        }
         let first = !seen.complete;
         if first {
             let keys: HashSet<JobId> = active.iter().map(|(key, _)| key.clone()).collect();

@@ -11,11 +11,25 @@ use crate::{Exit, log};
 use backends::ArtifactsError;
 use contract::{Claim, FailureClass, JsonText, PayloadRef, Program};
 use sha2::{Digest, Sha256};
+use std::io;
 use std::time::{Duration, Instant};
+
+/// What an attempt is executed with.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub(crate) records: OpenRecords<'a>,
+    pub(crate) artifacts: OpenArtifacts<'a>,
+    /// How the worker is told to stop; called when there is something to wait for.
+    pub(crate) signals: &'a dyn Fn() -> io::Result<Signals>,
+    /// Whether this process may start an agent: every child of the process counts as part of it, so a process
+    /// that executes several attempts may not.
+    pub(crate) commands: bool,
+}
 
 /// An attempt that passed the gate.
 pub(crate) struct Run<'a> {
     pub(crate) settings: &'a Settings,
+    pub(crate) means: Means<'a>,
     pub(crate) claim: &'a Claim,
     pub(crate) reporter: Reporter<'a>,
     /// Watched from the moment on at which there is something to wait for.
@@ -38,12 +52,12 @@ pub(crate) fn too_long(settings: &Settings, claim: &Claim) -> String {
 }
 
 /// Executes the attempt of `settings`.
-pub(crate) fn execute(settings: &Settings, records: OpenRecords<'_>, artifacts: OpenArtifacts<'_>) -> Exit {
-    let (reporter, claim) = match Reporter::start(settings, records) {
+pub(crate) fn execute(settings: &Settings, means: Means<'_>) -> Exit {
+    let (reporter, claim) = match Reporter::start(settings, means.records) {
         Ok(started) => started,
         Err(exit) => return exit,
     };
-    let mut shelf = Shelf::new(artifacts);
+    let mut shelf = Shelf::new(means.artifacts);
     let claim = match claim.parse() {
         Ok(claim) => claim,
         Err(e) => {
@@ -63,10 +77,14 @@ pub(crate) fn execute(settings: &Settings, records: OpenRecords<'_>, artifacts: 
     let guard = Instant::now()
         .checked_add(limit)
         .unwrap_or_else(|| Instant::now() + Duration::from_secs(u64::from(u32::MAX)));
-    let mut run = Run { settings, claim: &claim, reporter, signals: None, guard };
+    let mut run = Run { settings, means, claim: &claim, reporter, signals: None, guard };
     let ended = match (payload(settings, &claim.payload, &mut shelf), &claim.program) {
         (Err(message), _) => Ended::Left(Execution::failed(FailureClass::TaskFailedToStart, message)),
         (Ok(payload), Program::Echo) => echo::execute(&mut run, payload.as_str()),
+        (Ok(_), Program::Command { .. }) if !means.commands => {
+            let message = "the launch said echo, and the claim says a command";
+            Ended::Left(Execution::failed(FailureClass::TaskFailedToStart, message))
+        }
         (Ok(payload), Program::Command { argv, pass_env }) => {
             agent::execute(&mut run, payload.as_str(), argv, pass_env)
         }

@@ -1,8 +1,9 @@
 //! The way of an attempt against stores that fail.
 
 use crate::Exit;
-use crate::attempt::execute;
+use crate::attempt::{Means, execute};
 use crate::settings::Settings;
+use crate::signals::Signals;
 use async_trait::async_trait;
 use backends::records::WorkerRecords;
 use backends::{
@@ -207,7 +208,10 @@ impl World {
             let root = self.folder.path().join("artifacts");
             Ok(Box::new(DirArtifacts::open(&root, Durability::Process)?))
         };
-        execute(&self.settings, &records, &artifacts)
+        execute(
+            &self.settings,
+            Means { records: &records, artifacts: &artifacts, signals: &Signals::watch, commands: true },
+        )
     }
 
     fn stored(&self, name: &str) -> Option<String> {

@@ -11,7 +11,6 @@
 use crate::attempt::{Run, too_long};
 use crate::execution::{Ended, Execution, LeftFile, STDERR_LOG, STDOUT_LOG, now};
 use crate::reporter::Beat;
-use crate::signals::Signals;
 use contract::attempt::RESULT_FILE;
 use contract::{Failure, FailureClass};
 use serde::Deserialize;
@@ -106,7 +105,7 @@ fn sleep(run: &mut Run<'_>, duration: Duration) -> Slept {
         return Slept::Well;
     }
     let failed = |class, message: String| Slept::Failed(Failure { class, exit_code: None, message });
-    let signals = match Signals::watch() {
+    let signals = match (run.means.signals)() {
         Ok(signals) => run.signals.insert(signals),
         Err(e) => return failed(FailureClass::TaskFailedToStart, format!("no signals: {e}")),
     };

@@ -42,13 +42,17 @@ mod log;
 mod metadata;
 mod patience;
 mod platform;
+#[cfg(all(feature = "redis", target_os = "linux"))]
+mod pool;
 mod proc;
 mod reporter;
 mod settings;
 mod signals;
 mod stores;
 
+use attempt::Means;
 use settings::Settings;
+use signals::Signals;
 use std::process::ExitCode;
 
 /// What the worker ends with; see the table of the crate's description.
@@ -62,13 +66,19 @@ enum Exit {
     NoStore,
 }
 
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Internal => 70,
+            Self::NoStore => 75,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Internal => 70,
-            Exit::NoStore => 75,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -82,6 +92,9 @@ pub fn main() -> ExitCode {
 fn run() -> Exit {
     if let Some(asked) = bench::asked(std::env::args_os()) {
         return bench::echo(asked);
+    }
+    if let Some(exit) = pool(std::env::args_os()) {
+        return exit;
     }
     let told = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let learned = match platform::learn(told) {
@@ -110,5 +123,17 @@ fn run() -> Exit {
     }
     let records = || stores::records(&settings);
     let artifacts = || stores::artifacts(&settings);
-    attempt::execute(&settings, &records, &artifacts)
+    let means = Means { records: &records, artifacts: &artifacts, signals: &Signals::watch, commands: true };
+    attempt::execute(&settings, means)
+}
+
+/// The worker of a pool, if the arguments ask for one.
+fn pool(args: impl Iterator<Item = std::ffi::OsString>) -> Option<Exit> {
+    #[cfg(all(feature = "redis", target_os = "linux"))]
+    return pool::asked(args);
+    #[cfg(not(all(feature = "redis", target_os = "linux")))]
+    args.into_iter().any(|arg| arg == "--pool").then(|| {
+        log::line("-", "--pool needs Linux, and a worker that was built with redis");
+        Exit::Internal
+    })
 }

@@ -5,6 +5,7 @@ use backends::settings::{ArtifactsAt, Built, RecordsAt};
 use contract::{JobId, LaunchToken, TaskId, Timestamp};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,13 +106,17 @@ impl Settings {
     }
 }
 
-struct Reader<G> {
-    get: G,
-    mistakes: Vec<String>,
+pub(crate) struct Reader<G> {
+    pub(crate) get: G,
+    pub(crate) mistakes: Vec<String>,
 }
 
 impl<G: Fn(&str) -> Option<OsString>> Reader<G> {
-    fn needed<T, E: ToString>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+    pub(crate) fn needed<T, E: ToString>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
         if (self.get)(name).is_none_or(|value| value.is_empty()) {
             self.mistakes.push(format!("{name} is not set"));
             return None;
@@ -119,7 +124,11 @@ impl<G: Fn(&str) -> Option<OsString>> Reader<G> {
         self.maybe(name, parse)
     }
 
-    fn maybe<T, E: ToString>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+    pub(crate) fn maybe<T, E: ToString>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let value = (self.get)(name).filter(|value| !value.is_empty())?;
         let parsed = match value.to_str() {
             Some(text) => parse(text).map_err(|e| e.to_string()),
@@ -128,10 +137,19 @@ impl<G: Fn(&str) -> Option<OsString>> Reader<G> {
         parsed.map_err(|e| self.mistakes.push(format!("{name}={value:?} cannot be used: {e}"))).ok()
     }
 
-    fn seconds(&mut self, name: &str, least: u64, default: u64) -> Duration {
+    pub(crate) fn seconds(&mut self, name: &str, least: u64, default: u64) -> Duration {
+        self.seconds_within(name, least..=3600, default)
+    }
+
+    pub(crate) fn seconds_within(
+        &mut self,
+        name: &str,
+        allowed: RangeInclusive<u64>,
+        default: u64,
+    ) -> Duration {
         let parsed = self.maybe(name, |text| match text.parse() {
-            Ok(n) if (least..=3600).contains(&n) => Ok(n),
-            _ => Err(format!("{least} to 3600 seconds are allowed")),
+            Ok(n) if allowed.contains(&n) => Ok(n),
+            _ => Err(format!("{} to {} seconds are allowed", allowed.start(), allowed.end())),
         });
         Duration::from_secs(parsed.unwrap_or(default))
     }

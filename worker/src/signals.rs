@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,13 @@ impl Signals {
         Ok(Self { wakes, stop })
     }
 
+    /// Is told through these in place of signals: `stop` is set and then something written to `wakes`, which
+    /// does not block.
+    #[cfg(all(feature = "redis", target_os = "linux"))]
+    pub(crate) fn told_by(wakes: UnixStream, stop: Arc<AtomicBool>) -> Self {
+        Self { wakes, stop }
+    }
+
     /// Whether somebody told the worker to stop.
     pub(crate) fn told_to_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
@@ -43,7 +51,13 @@ impl Signals {
 
     /// Waits until `until`, or for a signal that has not been waited for yet.
     pub(crate) fn wait(&self, until: Instant) {
-        let mut fds = [PollFd::new(&self.wakes, PollFlags::IN)];
+        self.wait_beside(&[], until);
+    }
+
+    /// Waits for one of `others` as well.
+    pub(crate) fn wait_beside(&self, others: &[BorrowedFd<'_>], until: Instant) {
+        let mut fds = vec![PollFd::new(&self.wakes, PollFlags::IN)];
+        fds.extend(others.iter().map(|other| PollFd::from_borrowed_fd(*other, PollFlags::IN)));
         if poll_until(&mut fds, until) {
             let mut bytes = [0; 64];
             while matches!((&self.wakes).read(&mut bytes), Ok(n) if n > 0) {}

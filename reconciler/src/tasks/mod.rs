@@ -4,6 +4,8 @@
 pub mod conformance;
 #[cfg(feature = "aws")]
 pub mod ecs;
+#[cfg(feature = "redis")]
+pub mod pool;
 #[cfg(feature = "process")]
 pub mod process;
 
@@ -125,6 +127,12 @@ pub trait Tasks: Send + Sync + 'static {
 
     /// A hint named this job: what is kept about its tasks may be old.
     fn heard_of(&self, _job_id: &JobId) {}
+
+    /// How many tasks can execute at once now, where that is not only a matter of settings. No more jobs are
+    /// given an attempt.
+    fn slots(&self) -> Option<u32> {
+        None
+    }
 
     /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
     async fn forget(&self, token: &LaunchToken);

@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 
 /// How the agent's main process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// With this exit code.
     Exited(i32),
     /// By this signal.
@@ -26,7 +26,7 @@ pub(super) enum End {
 
 impl End {
     /// The exit code; 128 + n for a signal n, as shells count.
-    pub(super) fn exit_code(self) -> i32 {
+    pub(crate) fn exit_code(self) -> i32 {
         match self {
             Self::Exited(code) => code,
             Self::Signalled(signal) => 128 + signal,
@@ -58,7 +58,7 @@ impl From<WaitStatus> for End {
 
 /// The agent's processes.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(crate) struct Family {
     leader: Pid,
     /// Set when the leader is reaped.
     end: Option<End>,
@@ -67,7 +67,7 @@ pub(super) struct Family {
 
 impl Family {
     /// Starts the agent; `command` makes it the leader of a group.
-    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let child = command.spawn()?;
@@ -75,30 +75,30 @@ impl Family {
     }
 
     /// The agent's process.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.leader.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Whether the main process is gone.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.end.is_some()
     }
 
     /// Signals the group. Nobody left to signal is fine.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if !self.has_ended() {
             let _ = rustix::process::kill_process_group(self.leader, signal);
         }
     }
 
     /// Kills the group.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
     /// Goes one step towards the end: notices that the main process has ended, then kills and reaps the
     /// rest. Never waits. How the main process ended, once nothing is left.
-    pub(super) fn gone(&mut self) -> Option<End> {
+    pub(crate) fn gone(&mut self) -> Option<End> {
         if !self.has_ended() {
             // Looking without reaping: the number of the group must stay taken until it is killed.
             let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -115,7 +115,7 @@ impl Family {
     }
 
     /// When to call [`Family::gone`] again without having been told of an ended child.
-    pub(super) fn look_again(&self) -> Option<Instant> {
+    pub(crate) fn look_again(&self) -> Option<Instant> {
         self.has_ended().then(|| Instant::now() + AGAIN)
     }
 

@@ -21,7 +21,7 @@
 mod capture;
 mod collect;
 mod environment;
-mod family;
+pub(crate) mod family;
 mod folder;
 mod shipping;
 
@@ -56,7 +56,7 @@ pub(crate) fn execute(run: &mut Run<'_>, payload: &str, argv: &[String], pass_en
         }
         Err(e) => return fails(format!("the task's folder cannot be prepared: {e}")),
     };
-    match Signals::watch() {
+    match (run.means.signals)() {
         Ok(signals) => run.signals = Some(signals),
         Err(e) => return fails(format!("signals cannot be watched: {e}")),
     }

@@ -25,6 +25,8 @@ pub struct Assigned {
     pub job_id: JobId,
     /// Whether the worker's own process may execute it.
     pub inside: bool,
+    /// Between SIGTERM and SIGKILL.
+    pub grace: Duration,
 }
 
 /// The answer to a slot that asks for work.
@@ -91,10 +93,11 @@ impl Member {
 
     fn script<T: redis::FromRedisValue>(
         &mut self,
+        patience: Duration,
         choose: impl FnOnce(&Scripts) -> &Script,
         args: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<T, PoolError> {
-        self.with(connect::RESPONSE, |connection, scripts, worker| {
+        self.with(patience, |connection, scripts, worker| {
             let mut call = choose(scripts).arg(worker);
             args(&mut call);
             call.invoke(connection)
@@ -115,6 +118,7 @@ impl Member {
     ) -> Result<(), PoolError> {
         let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.script(
+            connect::RESPONSE,
             |s| &s.register,
             |call| {
                 call.arg(slots).arg(lease).arg(host).arg(beat).arg(predecessor);
@@ -126,8 +130,9 @@ impl Member {
     ///
     /// # Errors
     /// [`PoolError`].
-    pub fn beat(&mut self, beat: u64) -> Result<Option<Vec<StopOrder>>, PoolError> {
+    pub fn beat(&mut self, beat: u64, patience: Duration) -> Result<Option<Vec<StopOrder>>, PoolError> {
         let answer: Vec<String> = self.script(
+            patience.min(connect::RESPONSE),
             |s| &s.beat,
             |call| {
                 call.arg(beat);
@@ -145,6 +150,7 @@ impl Member {
     /// [`PoolError`].
     pub fn take(&mut self, slot: u32) -> Result<Taken, PoolError> {
         let answer: Vec<String> = self.script(
+            connect::RESPONSE,
             |s| &s.take,
             |call| {
                 call.arg(slot);
@@ -160,6 +166,7 @@ impl Member {
     pub fn done(&mut self, slot: u32, token: &LaunchToken, done: &Done<'_>) -> Result<Taken, PoolError> {
         let number = |n: Option<i32>| n.map(|n| n.to_string()).unwrap_or_default();
         let answer: Vec<String> = self.script(
+            connect::RESPONSE,
             |s| &s.done,
             |call| {
                 call.arg(slot).arg(token.as_str()).arg(number(done.code)).arg(number(done.signal));
@@ -175,6 +182,7 @@ impl Member {
     /// [`PoolError`].
     pub fn hand_back(&mut self, slot: u32, token: &LaunchToken) -> Result<(), PoolError> {
         self.script(
+            connect::RESPONSE,
             |s| &s.hand_back,
             |call| {
                 call.arg(slot).arg(token.as_str());
@@ -187,7 +195,7 @@ impl Member {
     /// # Errors
     /// [`PoolError`].
     pub fn drain(&mut self) -> Result<(), PoolError> {
-        self.script(|s| &s.drain, |_| {})
+        self.script(connect::RESPONSE, |s| &s.drain, |_| {})
     }
 
     /// Leaves the pool. `false`: a slot still has an assignment.
@@ -195,7 +203,7 @@ impl Member {
     /// # Errors
     /// [`PoolError`].
     pub fn leave(&mut self) -> Result<bool, PoolError> {
-        self.script(|s| &s.leave, |_| {})
+        self.script(connect::RESPONSE, |s| &s.leave, |_| {})
     }
 
     /// Waits until an assignment may wait, or for `at_most`, in whole milliseconds.
@@ -225,9 +233,12 @@ impl Member {
 }
 
 fn order(token: &str, grace: &str) -> Option<StopOrder> {
-    // A grace that is no number is none: whoever asks wants the task gone.
-    let grace = Duration::from_millis(grace.parse().unwrap_or(0));
-    Some(StopOrder { token: LaunchToken::new(token).ok()?, grace })
+    Some(StopOrder { token: LaunchToken::new(token).ok()?, grace: millis(grace) })
+}
+
+/// A grace that is no number is none: whoever asks wants the task gone.
+fn millis(text: &str) -> Duration {
+    Duration::from_millis(text.parse().unwrap_or(0))
 }
 
 fn taken(answer: &[String]) -> Result<Taken, PoolError> {
@@ -235,12 +246,13 @@ fn taken(answer: &[String]) -> Result<Taken, PoolError> {
     match words[..] {
         ["-1"] => Ok(Taken::StruckOff),
         ["0"] => Ok(Taken::Nothing),
-        ["1", token, job_id, inside] => {
+        ["1", token, job_id, inside, grace] => {
             let broken = |e: &dyn std::fmt::Display| PoolError::Unavailable(format!("an assignment: {e}"));
             Ok(Taken::Assigned(Assigned {
                 token: LaunchToken::new(token).map_err(|e| broken(&e))?,
                 job_id: JobId::new(job_id).map_err(|e| broken(&e))?,
                 inside: inside == "1",
+                grace: millis(grace),
             }))
         }
         _ => Err(PoolError::Unavailable(format!("an answer of {} words", words.len()))),

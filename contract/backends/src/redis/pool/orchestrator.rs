@@ -82,6 +82,10 @@ pub struct WorkerRecord {
 /// What is taken for the lease of a worker whose record does not say: the longest that a worker accepts.
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn lease(millis: &str) -> Duration {
     millis.parse().map_or(LONGEST_LEASE, Duration::from_millis)
 }
@@ -103,7 +107,8 @@ impl Pool {
         self.connection.clone()
     }
 
-    /// Lets an attempt wait for a slot. `inside`: the worker's own process may execute it.
+    /// Lets an attempt wait for a slot. `inside`: the worker's own process may execute it. `grace`: between
+    /// SIGTERM and SIGKILL, for a worker that has to end before the attempt.
     ///
     /// # Errors
     /// [`PoolError`].
@@ -112,9 +117,10 @@ impl Pool {
         token: &LaunchToken,
         job_id: &JobId,
         inside: bool,
+        grace: Duration,
     ) -> Result<Launched, PoolError> {
         let mut call = self.scripts.launch.arg(token.as_str());
-        call.arg(job_id.as_str()).arg(u8::from(inside));
+        call.arg(job_id.as_str()).arg(u8::from(inside)).arg(millis(grace));
         let made: u8 = call.invoke_async(&mut self.connection()).await?;
         Ok(if made == 1 { Launched::Now } else { Launched::Before })
     }
@@ -152,7 +158,7 @@ impl Pool {
     /// [`PoolError`].
     pub async fn stop(&self, token: &LaunchToken, grace: Duration) -> Result<(), PoolError> {
         let mut call = self.scripts.stop.arg(token.as_str());
-        call.arg(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+        call.arg(millis(grace));
         Ok(call.invoke_async::<()>(&mut self.connection()).await?)
     }
 

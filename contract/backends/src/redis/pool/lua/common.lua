@@ -30,7 +30,7 @@ local function finish(token, code, signal, stop_code, reason)
   if signal ~= '' then redis.call('HSET', task, 'signal', signal) end
 end
 
--- Gives the slot its next assignment. {'1', token, job, inside}; {'0'}: none waits; {'-1'}: no such worker.
+-- Gives the slot its next assignment. {'1', token, job, inside, grace in ms}; {'0'}: none waits; {'-1'}: no such worker.
 local function take(id, slot)
   local worker, field = worker_of(id), 'slot:' .. slot
   local f = redis.call('HMGET', worker, 'beat', 'draining', field)
@@ -54,8 +54,8 @@ local function take(id, slot)
   end
   wake()
   if not token then return { '0' } end
-  local task = redis.call('HMGET', task_of(token), 'job_id', 'inside')
-  return { '1', token, task[1], task[2] }
+  local task = redis.call('HMGET', task_of(token), 'job_id', 'inside', 'grace_ms')
+  return { '1', token, task[1] or '', task[2] or '', task[3] or '' }
 end
 
 -- Strikes a worker off. Its assignments have ended, and the jobs are told.

@@ -12,5 +12,8 @@ elseif f[1] == 'taken' and (not f[3] or grace < tonumber(f[3])) then
   redis.call('RPUSH', orders_of(f[2]), token .. ' ' .. ARGV[2])
   -- For the orders of a worker that is gone. One that lives hears of them by its beat as well.
   redis.call('EXPIRE', orders_of(f[2]), 60)
+elseif f[1] == 'ended' then
+  -- Whoever asks has not seen it.
+  tell(redis.call('HGET', task, 'job_id'))
 end
 return 1

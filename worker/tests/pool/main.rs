@@ -1,0 +1,9 @@
+//! A pool with a real Redis, real workers and the reconciler's side of it.
+
+mod conformance;
+mod cut_off;
+mod drain;
+mod member;
+mod redis_server;
+mod work;
+mod world;
