@@ -41,7 +41,10 @@ fn an_unconditional_write_would_be_refused_here() {
     let Some(stage) = stage(as_the_policy_says) else { return };
     let config = aws_sdk_s3::config::Builder::from(&super::config(&stage.proxy.endpoint()));
     let client = aws_sdk_s3::Client::from_conf(config.force_path_style(true).build());
-    let put = |key: &str| super::run(client.put_object().bucket(&stage.bucket.name).key(key).send());
-    assert_eq!(put("jobs/j/attempts/1-a/x").unwrap_err().raw_response().unwrap().status().as_u16(), 403);
-    assert!(put("jobs/j/result.json").is_ok());
+    let put = |key: &str| {
+        let answer = super::run(client.put_object().bucket(&stage.bucket.name).key(key).send());
+        answer.map_or_else(|e| e.raw_response().map(|answer| answer.status().as_u16()), |_| Some(200))
+    };
+    assert_eq!(put("jobs/j/attempts/1-a/x"), Some(403));
+    assert_eq!(put("jobs/j/result.json"), Some(200));
 }
