@@ -47,6 +47,10 @@ fn report_socket(settings: &Settings) -> Option<UnixStream> {
 pub(crate) fn artifacts(settings: &Settings) -> Result<Box<dyn Artifacts>, ArtifactsError> {
     match &settings.artifacts {
         ArtifactsAt::Dir(path) => Ok(Box::new(DirArtifacts::open(path, settings.durability)?)),
+        #[cfg(feature = "aws")]
+        ArtifactsAt::S3(bucket) => {
+            Ok(Box::new(crate::drive::block_on(backends::s3::S3Artifacts::open(bucket))))
+        }
         #[allow(unreachable_patterns, reason = "with every backend built there is no other")]
         other => Err(ArtifactsError::Unavailable {
             key: other.to_string(),

@@ -1,6 +1,6 @@
 //! `GET /jobs/{id}/artifacts` and `GET /jobs/{id}/artifacts/{*path}`.
 
-use super::download::artifact;
+use super::download::download;
 use crate::Shared;
 use crate::answer::json;
 use crate::edit::read;
@@ -76,6 +76,7 @@ fn escaped(path: &str) -> String {
     params(("id" = String, Path, description = "The job"), ("path" = String, Path, description = "As listed; may hold slashes")),
     responses(
         (status = 200, description = "The file", body = String, content_type = "application/octet-stream"),
+        (status = 307, description = "It is large and in S3: a URL that is good for 15 minutes"),
         (status = 404, description = "No such job or file", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "A store is not available", body = ProblemBody, content_type = "application/problem+json"),
     ))]
@@ -93,7 +94,7 @@ pub(crate) async fn get(
         return Err(absent());
     }
     let key = format!("jobs/{job_id}/{path}");
-    let mut response = artifact(&shared, &key, 0, content_type(&path)).await?.ok_or_else(absent)?;
+    let mut response = download(&shared, &key, content_type(&path)).await?.ok_or_else(absent)?;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));

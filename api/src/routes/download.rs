@@ -1,9 +1,12 @@
-//! Artifacts as answers. Content is read in pieces, so that a large file needs no memory of its size.
+//! Artifacts as answers. Content is read in pieces, so that a large file needs no memory of its size. Where the
+//! store gives out URLs a large file does not pass through here at all; a small one does, because one answer is
+//! quicker than two and needs no way to the store. Results and logs always do: whoever asks for them wants the text,
+//! and the command line has no TLS.
 
 use crate::Shared;
 use crate::problem::Problem;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use backends::{Artifacts, ArtifactsError};
 use futures_util::stream;
@@ -14,6 +17,28 @@ use std::sync::Arc;
 /// Bytes read at once.
 const PIECE: u64 = 256 * 1024;
 
+/// `key` whole, or the way to it. `None` when there is no such artifact.
+pub(crate) async fn download(
+    shared: &Shared,
+    key: &str,
+    content_type: &'static str,
+) -> Result<Option<Response>, Problem> {
+    let artifacts = &shared.app.artifacts;
+    let Some(size) = artifacts.size(key).await? else { return Ok(None) };
+    if size > PIECE
+        && let Some(url) = artifacts.download_url(key, content_type).await?
+        && let Ok(url) = HeaderValue::from_str(&url)
+    {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        response.headers_mut().insert(header::LOCATION, url);
+        // The URL is good for some minutes only.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        return Ok(Some(response));
+    }
+    artifact_of(shared, key, 0..size, content_type).await
+}
+
 /// `key` from byte `from` on; `None` when there is no such artifact.
 pub(crate) async fn artifact(
     shared: &Shared,
@@ -21,9 +46,17 @@ pub(crate) async fn artifact(
     from: u64,
     content_type: &'static str,
 ) -> Result<Option<Response>, Problem> {
+    let Some(size) = shared.app.artifacts.size(key).await? else { return Ok(None) };
+    artifact_of(shared, key, from.min(size)..size, content_type).await
+}
+
+async fn artifact_of(
+    shared: &Shared,
+    key: &str,
+    Range { start: from, end: size }: Range<u64>,
+    content_type: &'static str,
+) -> Result<Option<Response>, Problem> {
     let artifacts = shared.app.artifacts.clone();
-    let Some(size) = artifacts.size(key).await? else { return Ok(None) };
-    let from = from.min(size);
     let body = if size - from <= PIECE {
         match artifacts.get(key, Some(from..size)).await? {
             Some(bytes) => bytes.into(),

@@ -5,6 +5,7 @@ mod agreement;
 mod batch;
 mod broken;
 mod create;
+mod downloads;
 mod edge;
 mod edits;
 mod list;

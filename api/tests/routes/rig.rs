@@ -224,7 +224,7 @@ impl Lease for Holder {
 
 /// Everything a test needs.
 pub(crate) struct Rig {
-    router: Router,
+    pub(crate) router: Router,
     pub(crate) store: Arc<Faulty>,
     pub(crate) reconciler: ReconcilerRecords,
     pub(crate) worker: WorkerRecords,
