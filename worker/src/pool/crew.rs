@@ -24,6 +24,8 @@ pub(super) struct Crew {
     /// Opened by the first attempt that this process executes, and used by all.
     pub(super) records: Mutex<Option<WorkerRecords>>,
     watchdog: UnixStream,
+    /// When the last heartbeat that was acknowledged had been sent: nanoseconds of the boot clock.
+    acknowledged: AtomicU64,
     folders: AtomicU64,
     slots: Mutex<Vec<Option<Current>>>,
     freed: Condvar,
@@ -59,6 +61,7 @@ impl Crew {
             draining: AtomicBool::new(false),
             records: Mutex::default(),
             watchdog,
+            acknowledged: AtomicU64::new(0),
             folders: AtomicU64::new(0),
             slots: Mutex::new(slots),
             freed: Condvar::new(),
@@ -72,6 +75,7 @@ impl Crew {
     /// Tells the watchdog that the heartbeat of this time was acknowledged.
     pub(super) fn acknowledged(&self, sent: Duration) {
         let nanos = u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX);
+        self.acknowledged.fetch_max(nanos, Ordering::SeqCst);
         // A watchdog that does not read is stopped, and the buffer full; this process then watches alone.
         let _ = (&self.watchdog).write_all(&nanos.to_le_bytes());
     }
@@ -166,14 +170,18 @@ impl Crew {
         std::process::exit(70)
     }
 
-    /// Kills everything if the heartbeat that was acknowledged last was sent too long ago.
-    pub(super) fn check(&self, acknowledged: Duration) {
-        if boot_clock::now().saturating_sub(acknowledged) >= self.settings.patience() {
+    /// Kills everything if the heartbeat that was acknowledged last was sent too long ago. Otherwise, when that
+    /// will be the case, on the boot clock.
+    pub(super) fn check(&self) -> Duration {
+        let acknowledged = Duration::from_nanos(self.acknowledged.load(Ordering::SeqCst));
+        let until = acknowledged + self.settings.patience();
+        if boot_clock::now() >= until {
             self.die("no heartbeat was acknowledged for half the lease");
         }
         if self.is_stuck() {
             self.die("an echo did not end within its grace");
         }
+        until
     }
 }
 

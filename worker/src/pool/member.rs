@@ -1,12 +1,13 @@
 //! The member: heartbeats, orders, slots, and the way out.
 
-use super::boot_clock;
+use super::boot_clock::{self, Timer};
 use super::crew::Crew;
 use super::settings::{Invocation, PoolSettings};
 use super::slot;
-use crate::signals::Signals;
+use crate::signals::{Signals, poll_until};
 use crate::{Exit, log};
 use backends::redis::pool::{Member, PoolError};
+use rustix::event::{PollFd, PollFlags};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -86,8 +87,10 @@ fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
     heart.register(crew.invocation.slots, settings.lease, &host, 0, &settings.predecessor)?;
     crew.acknowledged(sent);
     let failed = |e: io::Error| PoolError::Unavailable(format!("no thread: {e}"));
+    let (own, timer) = (crew.clone(), Timer::new().map_err(failed)?);
+    spawn("watch", move || watch(&own, &timer)).map_err(failed)?;
     let own = crew.clone();
-    spawn("heartbeats", move || beats(&own, heart, sent)).map_err(failed)?;
+    spawn("heartbeats", move || beats(&own, heart)).map_err(failed)?;
     let own = crew.clone();
     spawn("orders", move || orders(&own, ears)).map_err(failed)?;
     for slot in 0..crew.invocation.slots {
@@ -99,8 +102,20 @@ fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
     Ok(())
 }
 
+/// Ends everything when it is time. Waits for nothing but its clock: a call to a server that stands still can
+/// last longer than any limit that the client knows.
+fn watch(crew: &Crew, timer: &Timer) {
+    loop {
+        let until = crew.check().min(boot_clock::now() + crew.settings.beat_every());
+        if let Err(e) = timer.set(until) {
+            crew.die(&format!("there is no timer: {e}"));
+        }
+        poll_until(&mut [PollFd::new(timer, PollFlags::IN)], Instant::now() + LONG);
+    }
+}
+
 /// Says that the worker is alive, and hears what it is to stop in case an order was lost.
-fn beats(crew: &Crew, mut member: Member, mut acknowledged: Duration) {
+fn beats(crew: &Crew, mut member: Member) {
     let every = crew.settings.beat_every();
     let (mut number, mut failing) = (0, false);
     loop {
@@ -109,7 +124,7 @@ fn beats(crew: &Crew, mut member: Member, mut acknowledged: Duration) {
         let sent = boot_clock::now();
         match member.beat(number, every * 2) {
             Ok(Some(stops)) => {
-                (acknowledged, failing) = (sent, false);
+                failing = false;
                 crew.acknowledged(sent);
                 stops.iter().for_each(|order| crew.order(order));
             }
@@ -121,7 +136,6 @@ fn beats(crew: &Crew, mut member: Member, mut acknowledged: Duration) {
                 failing = true;
             }
         }
-        crew.check(acknowledged);
     }
 }
 

@@ -1,1 +1,120 @@
+//! The scripts of the pool, from a worker's side, without a worker.
 
+use crate::world::{GRACE, World};
+use backends::redis::pool::{Assigned, Done, Member, Taken};
+use reconciler::tasks::{TaskState, Tasks};
+use std::time::{Duration, Instant};
+
+const DONE: Done<'static> = Done { code: Some(0), signal: None, stop_code: "WorkerExited", reason: "" };
+
+fn member(world: &World, id: &str, predecessor: &str) -> Member {
+    let mut member = Member::new(&world.redis.url(), id).unwrap();
+    member.register(2, Duration::from_secs(2), "here", 0, predecessor).unwrap();
+    member
+}
+
+fn assigned(taken: Taken) -> Assigned {
+    match taken {
+        Taken::Assigned(assigned) => assigned,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_asks_again_gets_the_same_assignment_and_no_other_slot_does() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let (mut first, mut second) = (member(&world, "one", ""), member(&world, "two", ""));
+    let got = assigned(first.take(0).unwrap());
+    assert_eq!((&got.token, &got.job_id, got.inside), (&launch.token, &launch.job_id, false));
+    assert_eq!(got.grace, launch.stop_grace);
+    assert_eq!(assigned(first.take(0).unwrap()), got);
+    assert_eq!(first.take(1).unwrap(), Taken::Nothing);
+    assert_eq!(second.take(0).unwrap(), Taken::Nothing);
+    assert_eq!(second.done(0, &got.token, &DONE).unwrap(), Taken::Nothing);
+    assert_eq!(world.state(&launch).await, TaskState::Alive, "another worker ended it");
+    for _ in 0..2 {
+        assert_eq!(first.done(0, &got.token, &DONE).unwrap(), Taken::Nothing);
+    }
+    assert!(matches!(world.state(&launch).await, TaskState::Stopped(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_assignment_of_a_worker_that_died_before_it_started_is_alive_until_its_time_is_over() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let mut dead = member(&world, "dead", "");
+    let start = Instant::now();
+    let got = assigned(dead.take(0).unwrap());
+    let evidence = world.stopped(&launch).await;
+    assert!(start.elapsed() >= Duration::from_secs(2) + GRACE, "{:?}", start.elapsed());
+    assert_eq!(evidence.stop_code.as_deref(), Some("WorkerVanished"));
+    world.hinted(&launch).await;
+    let other = world.launch_of("any", false);
+    world.launched(&other).await;
+    assert_eq!(dead.beat(1, Duration::from_secs(1)).unwrap(), None);
+    assert_eq!(dead.take(0).unwrap(), Taken::StruckOff);
+    assert_eq!(dead.done(0, &got.token, &DONE).unwrap(), Taken::StruckOff);
+    assert_eq!(world.stopped(&launch).await, evidence, "it wrote after its time");
+    assert_eq!(world.state(&other).await, TaskState::Alive);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_back_is_the_next_to_be_taken() {
+    let Some(mut world) = World::new() else { return };
+    let launches: Vec<_> = (0..2).map(|_| world.launch_of("any", false)).collect();
+    for launch in &launches {
+        world.launched(launch).await;
+    }
+    let (mut leaves, mut stays) = (member(&world, "leaves", ""), member(&world, "stays", ""));
+    let got = assigned(leaves.take(0).unwrap());
+    leaves.drain().unwrap();
+    assert!(!leaves.leave().unwrap(), "it has an assignment");
+    for _ in 0..2 {
+        leaves.hand_back(0, &got.token).unwrap();
+    }
+    assert_eq!(leaves.take(0).unwrap(), Taken::Nothing);
+    assert!(leaves.leave().unwrap());
+    assert_eq!(assigned(stays.take(0).unwrap()).token, launches[0].token);
+    leaves.hand_back(0, &got.token).unwrap();
+    assert_eq!(assigned(stays.take(1).unwrap()).token, launches[1].token);
+    assert_eq!(stays.take(0).unwrap(), Taken::Assigned(got), "it was taken from the one that has it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_names_what_is_to_be_stopped_in_case_the_order_was_lost() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    let task = world.launched(&launch).await;
+    let mut worker = member(&world, "one", "");
+    assigned(worker.take(0).unwrap());
+    let none = Duration::from_millis(1);
+    for seconds in [9, 7, 8] {
+        world.tasks.stop(&task, Duration::from_secs(seconds)).await.unwrap();
+    }
+    for _ in 0..2 {
+        let orders = worker.beat(1, Duration::from_secs(1)).unwrap().unwrap();
+        assert_eq!(orders.len(), 1);
+        assert_eq!((&orders[0].token, orders[0].grace.as_secs()), (&launch.token, 7), "the shortest counts");
+    }
+    let heard: Vec<u64> = std::iter::from_fn(|| worker.wait_for_order(none).unwrap())
+        .map(|order| order.grace.as_secs())
+        .collect();
+    assert_eq!(heard, [9, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_a_dead_worker_ends_what_it_had_at_once() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let mut first = member(&world, "first", "");
+    assigned(first.take(0).unwrap());
+    let mut second = member(&world, "second", "first");
+    let TaskState::Stopped(evidence) = world.state(&launch).await else { panic!("it waits") };
+    assert_eq!(evidence.stop_code.as_deref(), Some("WorkerGone"));
+    assert_eq!(first.take(0).unwrap(), Taken::StruckOff);
+    assert_eq!(second.take(0).unwrap(), Taken::Nothing);
+}
