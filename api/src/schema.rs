@@ -313,8 +313,21 @@ described! {
         since: Option<String>,
         /// What comes next.
         next: NextDocument,
+        /// Its place in the line; absent unless it waits for a slot, or when more than 1000 jobs are active.
+        position: Option<PositionDocument>,
         /// Fields of desired that cannot be decoded.
         errors: Option<Vec<FieldProblem>>,
+    }
+    /// A place among those that wait for the same limit.
+    PositionDocument {
+        /// 1 is next.
+        place: usize,
+        /// How many wait.
+        of: usize,
+        /// `total`, or `queue <name>`.
+        limit: String,
+        /// How many jobs hold a slot of this limit.
+        running: usize,
     }
     /// What comes next.
     NextDocument {

@@ -2,6 +2,7 @@
 //! the reconciler wrote into `control`, in sentences; nothing is decided here.
 
 use super::attempts::{Told, current, load, told};
+use super::position::{Position, position};
 use crate::Shared;
 use crate::answer::json;
 use crate::problem::{Problem, ProblemBody};
@@ -31,6 +32,9 @@ struct View<'a> {
     blockers: &'a [Reason],
     since: Option<Timestamp>,
     next: Next,
+    /// Where it stands among those that wait for the same limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<Position>,
     /// Fields of `desired` that cannot be decoded.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
@@ -77,6 +81,10 @@ pub(crate) async fn get(
             who: "operator",
         };
     }
+    let position = match reason {
+        Some(Reason::WaitingForQuota) => position(&shared, &job_id).await?,
+        _ => None,
+    };
     let view = View {
         job_id: job_id.as_str(),
         status: seen.view.status,
@@ -85,6 +93,7 @@ pub(crate) async fn get(
         blockers: seen.control().map_or(&[][..], |c| &c.blockers),
         since: since(&seen, attempt),
         next,
+        position,
         errors,
     };
     json(StatusCode::OK, &view)

@@ -14,5 +14,6 @@ pub(crate) mod list;
 mod live;
 pub(crate) mod logs;
 pub(crate) mod patch;
+mod position;
 pub(crate) mod result;
 pub(crate) mod verbs;

@@ -303,6 +303,14 @@ impl<R: Role> Records<R> {
         self.backend.load(job_id).await
     }
 
+    /// See [`RecordsBackend::list_active`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn list_active(&self) -> Answer<Vec<(JobId, Revision)>> {
+        self.backend.list_active().await
+    }
+
     /// See [`RecordsBackend::list`].
     ///
     /// # Errors
@@ -340,14 +348,6 @@ impl<R: Owns<section::Desired>> Records<R> {
 impl<R: Owns<section::Control> + Owns<section::Claim> + Owns<section::GateSeal> + Owns<section::Closing>>
     Records<R>
 {
-    /// See [`RecordsBackend::list_active`].
-    ///
-    /// # Errors
-    /// [`RecordsError`].
-    pub async fn list_active(&self) -> Answer<Vec<(JobId, Revision)>> {
-        self.backend.list_active().await
-    }
-
     /// See [`RecordsBackend::list_expired`].
     ///
     /// # Errors

@@ -86,7 +86,8 @@ impl Link {
     pub(super) fn new(url: &str) -> Result<Arc<Self>, RecordsError> {
         if url.starts_with("rediss://") {
             return Err(RecordsError::Unusable(
-                "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel".to_owned(),
+                "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel"
+                    .to_owned(),
             ));
         }
         // The error of the parser may repeat the URL, and with it a password.

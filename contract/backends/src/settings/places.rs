@@ -60,12 +60,8 @@ pub enum RecordsAt {
     Dynamo(String),
 }
 
-const RECORDS: &[(&str, &str)] = &[
-    ("sqlite:<path>", ""),
-    ("redis://<host>:<port>/<db>", "redis"),
-    ("rediss://<host>:<port>/<db>", "redis"),
-    ("dynamodb:<table prefix>", "aws"),
-];
+const RECORDS: &[(&str, &str)] =
+    &[("sqlite:<path>", ""), ("redis://<host>:<port>/<db>", "redis"), ("dynamodb:<table prefix>", "aws")];
 
 impl RecordsAt {
     /// Reads the value of `AGENT_RUNNER_RECORDS`.
@@ -76,8 +72,13 @@ impl RecordsAt {
         if let Some(path) = path_behind(text, "sqlite:", "sqlite:data/agent-runner.db") {
             return path.map(Self::Sqlite);
         }
-        if built.redis && (text.starts_with("redis://") || text.starts_with("rediss://")) {
+        if built.redis && text.starts_with("redis://") {
             return Ok(Self::Redis(text.to_owned()));
+        }
+        if built.redis && text.starts_with("rediss://") {
+            return Err(
+                "TLS to Redis is not built in: use redis:// on a private network or through a tunnel".into(),
+            );
         }
         match text.strip_prefix("dynamodb:") {
             // Table names: 3 to 255 of these (CreateTable, API reference); "-attempts" is 9.
