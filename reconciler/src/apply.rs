@@ -87,8 +87,8 @@ impl Work {
             .parts
             .records
             .claim(&job.job_id, &token, &claim, job.control.as_ref(), &job.desired, &control)
-            .await
-            .map_err(PassError::of("claim"))?;
+            .await;
+        let answer = self.stored("claim", answer)?;
         if answer != WriteAnswer::Written {
             self.facts.forget(&token);
             return Ok(Then::Reload);
@@ -115,7 +115,8 @@ impl Work {
         }
         let bytes = text.as_str().as_bytes();
         let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let stored = self.parts.artifacts.put(&format!("payloads/{sha256}"), Content::Bytes(bytes)).await?;
+        let stored = self.parts.artifacts.put(&format!("payloads/{sha256}"), Content::Bytes(bytes)).await;
+        let stored = self.metrics.stored("artifacts", stored)?;
         Ok(PayloadRef::Stored { sha256: stored.sha256, size: stored.size })
     }
 
@@ -140,6 +141,7 @@ impl Work {
         let answer = self.parts.tasks.launch(&launch).await;
         let (label, job_id) = (label(&answer), &attempt.job_id);
         self.metrics.launches.with_label_values(&[label]).inc();
+        self.metrics.asked_runtime("launch", matches!(answer, LaunchAnswer::Launched(_)));
         match &answer {
             // The name of a task may hold its token, which is a capability and never logged.
             LaunchAnswer::Launched(_) => {
@@ -168,7 +170,7 @@ impl Work {
         if why == LeaveReason::TaskGone && self.gate_has_moved(loaded, token).await? {
             return Ok(Then::Reload);
         }
-        let answer = self.parts.records.seal(job_id, token, why).await.map_err(PassError::of("seal"))?;
+        let answer = self.stored("seal", self.parts.records.seal(job_id, token, why).await)?;
         match answer {
             GateAnswer::Written => tracing::info!(%job_id, token = token.prefix(), %why, "attempt sealed"),
             GateAnswer::Refused(_) => {
@@ -182,7 +184,7 @@ impl Work {
     /// A task is looked at after its record was read, so a short one is often gone by then because it has
     /// reported. Reading again is cheaper than a seal that comes second.
     async fn gate_has_moved(&self, loaded: &Loaded, token: &LaunchToken) -> Result<bool, PassError> {
-        let again = self.parts.records.load(&loaded.job.job_id).await.map_err(PassError::of("load"))?;
+        let again = self.stored("load", self.parts.records.load(&loaded.job.job_id).await)?;
         let gate = |l: &Loaded| l.attempts.iter().find(|a| a.token == *token).map(|a| a.gate.clone());
         Ok(again.as_ref().and_then(gate) != gate(loaded))
     }
@@ -190,7 +192,9 @@ impl Work {
     async fn stop(&self, token: &LaunchToken, task: &TaskId, grace_seconds: u64) -> Result<Then, PassError> {
         let now = self.parts.clock.monotonic();
         self.facts.note(token, |f| f.stop_asked = Some(now));
-        self.parts.tasks.stop(task, Duration::from_secs(grace_seconds)).await.map_err(PassError::Stop)?;
+        let stopped = self.parts.tasks.stop(task, Duration::from_secs(grace_seconds)).await;
+        self.metrics.asked_runtime("stop", stopped.is_ok());
+        stopped.map_err(PassError::Stop)?;
         Ok(Then::GoOn)
     }
 
@@ -201,7 +205,8 @@ impl Work {
         number: u32,
         result: &ManifestEntry,
     ) -> Result<Then, PassError> {
-        let answer = self.parts.artifacts.publish(&loaded.job.job_id, number, token, result).await?;
+        let answer = self.parts.artifacts.publish(&loaded.job.job_id, number, token, result).await;
+        let answer = self.metrics.stored("artifacts", answer)?;
         let published = match answer {
             Publication::Published | Publication::Newer { .. } => Published::Done,
             Publication::Unreadable(why) => Published::Unreadable(why),
@@ -228,14 +233,14 @@ impl Work {
         let closed_at = self.parts.clock.now();
         let closing = Closing { write: self.parts.random.write_id(), closed_at, verdict, uses, evidence };
         let job_id = &loaded.job.job_id;
-        let answer =
-            self.parts.records.close(job_id, token, &closing).await.map_err(PassError::of("close"))?;
+        let answer = self.stored("close", self.parts.records.close(job_id, token, &closing).await)?;
         self.facts.forget(token);
         self.parts.tasks.forget(token).await;
         if answer != WriteAnswer::Written {
             // Another reconciler closed it; its verdict is the one that counts.
             return Ok(Then::Reload);
         }
+        self.metrics.spend(closing.evidence.cost);
         if let Verdict::Failed { class, message } = &closing.verdict {
             self.metrics.failures.with_label_values(&[class.as_str()]).inc();
             tracing::info!(%job_id, token = token.prefix(), %class, %message, "attempt failed");
@@ -253,12 +258,8 @@ impl Work {
     async fn collect(&self, loaded: &Loaded) -> Result<Then, PassError> {
         let job = &loaded.job;
         let Some(control) = &job.control else { return Ok(Then::Reload) };
-        self.parts.artifacts.delete_job(&job.job_id).await?;
-        self.parts
-            .records
-            .delete(&job.job_id, control, &job.desired)
-            .await
-            .map_err(PassError::of("delete"))?;
+        self.metrics.stored("artifacts", self.parts.artifacts.delete_job(&job.job_id).await)?;
+        self.stored("delete", self.parts.records.delete(&job.job_id, control, &job.desired).await)?;
         tracing::info!(job_id = %job.job_id, "job collected");
         Ok(Then::Reload)
     }

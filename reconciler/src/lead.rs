@@ -41,14 +41,14 @@ pub async fn run(parts: Parts, mut hints: BoxedHints, metrics: Metrics, shutdown
             // In order everywhere: with the same ports two runs do the same.
             biased;
             () = &mut shutdown => return,
-            epoch = acquire(&parts) => epoch,
+            epoch = acquire(&parts, &metrics) => epoch,
         };
         tracing::info!(epoch, holder = %parts.holder, "leading");
         metrics.leader.set(1);
         metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         let ended = lead(&parts, &mut hints, &metrics, epoch, &mut shutdown).await;
         metrics.leader.set(0);
-        if let Err(error) = parts.lease.release().await {
+        if let Err(error) = metrics.stored("lease", parts.lease.release().await) {
             tracing::warn!(%error, "the lease was not given back");
         }
         match ended {
@@ -63,10 +63,10 @@ enum Ended {
     Lost,
 }
 
-async fn acquire(parts: &Parts) -> u64 {
+async fn acquire(parts: &Parts, metrics: &Metrics) -> u64 {
     let mut waiting = false;
     loop {
-        match parts.lease.acquire(&parts.holder).await {
+        match metrics.stored("lease", parts.lease.acquire(&parts.holder).await) {
             Ok(Some(held)) => return held.epoch,
             Ok(None) if !waiting => {
                 waiting = true;
@@ -181,13 +181,6 @@ fn again(work: &Work, key: JobId, next: Next) {
 
 /// An error delays the key, longer each time.
 fn delay(work: &Work, key: JobId, error: &PassError) {
-    match error {
-        PassError::Records { call, .. } => work.metrics.store_errors.with_label_values(&[call]).inc(),
-        PassError::Artifacts(_) => work.metrics.store_errors.with_label_values(&["artifacts"]).inc(),
-        PassError::Stop(_) => work.metrics.runtime_errors.with_label_values(&["stop"]).inc(),
-        PassError::Lease(_) => work.metrics.store_errors.with_label_values(&["lease"]).inc(),
-        PassError::Deposed { .. } => {}
-    }
     // A job that cannot be looked at must not keep others from their slots.
     work.grant(work.admission.looked_at(&key));
     let pause = work.paces.pause(&key, &*work.parts.random);
@@ -231,7 +224,6 @@ async fn resyncs(work: Arc<Work>, now: Arc<Notify>) {
                 work.parts.resync_interval
             }
             Err(error) => {
-                work.metrics.store_errors.with_label_values(&["list"]).inc();
                 tracing::warn!(%error, "resync failed");
                 pace.pause(&*work.parts.random)
             }
@@ -251,7 +243,7 @@ async fn resyncs(work: Arc<Work>, now: Arc<Notify>) {
 async fn renewals(work: Arc<Work>, deposed: Arc<watch::Sender<bool>>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        match work.parts.lease.renew().await {
+        match work.metrics.stored("lease", work.parts.lease.renew().await) {
             Ok(true) => {}
             Ok(false) => {
                 deposed.send_replace(true);

@@ -1,11 +1,12 @@
 //! The reconciler's metrics, registered on a given registry. Labels are closed sets and are created at zero,
 //! so that a rate is defined from the first scrape on. A job id is never a label.
 
+use contract::desired::Usd;
 use contract::invariants::Invariant;
 use contract::{FailureClass, Reason, Status};
 use plan::Effect;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// Every metric of the reconciler.
@@ -45,10 +46,16 @@ pub struct Metrics {
     pub(crate) invariants: IntCounterVec,
     /// Passes that panicked.
     pub(crate) panics: IntCounter,
+    /// Calls to the stores, by what was done and whether it worked.
+    store_calls: IntCounterVec,
     /// Errors of the store, by what was done.
-    pub(crate) store_errors: IntCounterVec,
+    store_errors: IntCounterVec,
+    /// Calls to the task runtime, by what was done and whether it worked.
+    runtime_calls: IntCounterVec,
     /// Errors of the task runtime, by what was done.
-    pub(crate) runtime_errors: IntCounterVec,
+    runtime_errors: IntCounterVec,
+    /// What closed attempts are estimated to have cost, in US dollars.
+    cost: Counter,
     /// When the last complete comparison ended.
     pub(crate) resync_at: IntGauge,
     /// Seconds of a resync.
@@ -64,7 +71,9 @@ pub(crate) const RESULTS: [&str; 4] = ["settled", "again", "error", "panic"];
 const LAUNCH_ANSWERS: [&str; 3] = ["launched", "refused", "uncertain"];
 const STORE_CALLS: [&str; 9] =
     ["load", "list", "write", "claim", "seal", "close", "delete", "artifacts", "lease"];
-const RUNTIME_CALLS: [&str; 3] = ["observe", "list", "stop"];
+const RUNTIME_CALLS: [&str; 4] = ["launch", "observe", "list", "stop"];
+/// Whether a call worked, as the label `result`.
+const CALL_RESULTS: [&str; 2] = ["ok", "error"];
 
 impl Metrics {
     /// Registers everything on `registry`.
@@ -117,6 +126,7 @@ impl Metrics {
                 &invariants,
             )?,
             panics: counter(r, "panics_total", "Passes that panicked.")?,
+            store_calls: calls(r, "store_calls_total", "Calls to the stores.", &STORE_CALLS)?,
             store_errors: counters(
                 r,
                 "store_errors_total",
@@ -124,6 +134,7 @@ impl Metrics {
                 "call",
                 &STORE_CALLS,
             )?,
+            runtime_calls: calls(r, "runtime_calls_total", "Task calls.", &RUNTIME_CALLS)?,
             runtime_errors: counters(
                 r,
                 "runtime_errors_total",
@@ -131,11 +142,37 @@ impl Metrics {
                 "call",
                 &RUNTIME_CALLS,
             )?,
+            cost: dollars(r, "cost_usd_total", "What closed attempts are estimated to have cost.")?,
             resync_at: gauge(r, "last_resync_timestamp_seconds", "When the last full comparison ended.")?,
             resync_seconds: histogram(r, "resync_duration_seconds", "Duration of a full comparison.", &FAST)?,
             leader: gauge(r, "leader", "1 while this process holds the lease.")?,
             epoch: gauge(r, "lease_epoch", "Epoch of the lease this process holds or held last.")?,
         })
+    }
+
+    /// Counts a call to the stores and hands its answer on.
+    pub(crate) fn stored<T, E>(&self, call: &str, answer: Result<T, E>) -> Result<T, E> {
+        note(&self.store_calls, &self.store_errors, call, answer.is_ok());
+        answer
+    }
+
+    /// Counts a call to the task runtime.
+    pub(crate) fn asked_runtime(&self, call: &str, worked: bool) {
+        note(&self.runtime_calls, &self.runtime_errors, call, worked);
+    }
+
+    /// Counts what a closed attempt is estimated to have cost.
+    pub(crate) fn spend(&self, cost: Option<Usd>) {
+        let Some(Usd(millionths)) = cost else { return };
+        #[allow(clippy::cast_precision_loss, reason = "amounts are far below 2^53 millionths")]
+        self.cost.inc_by(millionths as f64 / 1e6);
+    }
+}
+
+fn note(calls: &IntCounterVec, errors: &IntCounterVec, call: &str, worked: bool) {
+    calls.with_label_values(&[call, CALL_RESULTS[usize::from(!worked)]]).inc();
+    if !worked {
+        errors.with_label_values(&[call]).inc();
     }
 }
 
@@ -150,6 +187,23 @@ fn name(short: &str) -> String {
 
 fn counter(r: &Registry, short: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let c = IntCounter::new(name(short), help)?;
+    r.register(Box::new(c.clone()))?;
+    Ok(c)
+}
+
+fn dollars(r: &Registry, short: &str, help: &str) -> Result<Counter, prometheus::Error> {
+    let c = Counter::new(name(short), help)?;
+    r.register(Box::new(c.clone()))?;
+    Ok(c)
+}
+
+fn calls(r: &Registry, short: &str, help: &str, values: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let c = IntCounterVec::new(Opts::new(name(short), help), &["call", "result"])?;
+    for value in values {
+        for result in CALL_RESULTS {
+            c.with_label_values(&[*value, result]);
+        }
+    }
     r.register(Box::new(c.clone()))?;
     Ok(c)
 }
@@ -209,5 +263,29 @@ mod tests {
         assert_eq!(of("agent_runner_reconcile_total"), RESULTS.len());
         assert_eq!(of("agent_runner_jobs_waiting"), Reason::ALL.len());
         assert_eq!(of("agent_runner_invariant_broken_total"), Invariant::ALL.len());
+        assert_eq!(of("agent_runner_store_calls_total"), STORE_CALLS.len() * CALL_RESULTS.len());
+        assert_eq!(of("agent_runner_runtime_calls_total"), RUNTIME_CALLS.len() * CALL_RESULTS.len());
+        assert_eq!(of("agent_runner_cost_usd_total"), 1);
+    }
+
+    #[test]
+    fn a_failed_call_is_a_call_and_an_error_and_a_good_one_is_a_call_only() {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let _ = metrics.stored("load", Ok::<(), ()>(()));
+        let _ = metrics.stored("load", Err::<(), ()>(()));
+        metrics.asked_runtime("stop", false);
+        let calls = |result| metrics.store_calls.with_label_values(&["load", result]).get();
+        assert_eq!((calls("ok"), calls("error")), (1, 1));
+        assert_eq!(metrics.store_errors.with_label_values(&["load"]).get(), 1);
+        assert_eq!(metrics.runtime_errors.with_label_values(&["stop"]).get(), 1);
+    }
+
+    #[test]
+    fn costs_add_up_in_dollars() {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        metrics.spend(None);
+        metrics.spend(Some(Usd(1_250_000)));
+        metrics.spend(Some(Usd(206)));
+        assert!((metrics.cost.get() - 1.250_206).abs() < 1e-9, "{}", metrics.cost.get());
     }
 }

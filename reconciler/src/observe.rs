@@ -153,10 +153,11 @@ impl Work {
         now: Duration,
     ) -> TasksSeen {
         let started = gate.and_then(started_task);
-        let views = match self.parts.tasks.observe(&attempt.job_id, &attempt.token, started).await {
+        let observed = self.parts.tasks.observe(&attempt.job_id, &attempt.token, started).await;
+        self.metrics.asked_runtime("observe", matches!(observed, Observed::Known(_)));
+        let views = match observed {
             Observed::Known(views) => views,
             Observed::Unknown(why) => {
-                self.metrics.runtime_errors.with_label_values(&["observe"]).inc();
                 tracing::warn!(job_id = %attempt.job_id, %why, "tasks are not known now");
                 return TasksSeen::default();
             }

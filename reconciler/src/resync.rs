@@ -28,7 +28,7 @@ impl Work {
     /// One full comparison.
     pub(crate) async fn resync(&self, seen: &mut Seen) -> Result<(), PassError> {
         let started = self.parts.clock.monotonic();
-        let active = self.parts.records.list_active().await.map_err(PassError::of("list"))?;
+        let active = self.stored("list", self.parts.records.list_active().await)?;
         if let Some(slots) = self.parts.tasks.slots() {
             self.grant(self.admission.allow(slots));
         }
@@ -52,8 +52,7 @@ impl Work {
         }
         self.sweep_orphans().await?;
         let now = self.parts.clock.now();
-        let expired =
-            self.parts.records.list_expired(now, COLLECT_BATCH).await.map_err(PassError::of("list"))?;
+        let expired = self.stored("list", self.parts.records.list_expired(now, COLLECT_BATCH).await)?;
         for key in expired {
             self.queue.push(key);
         }
@@ -66,10 +65,11 @@ impl Work {
 
     /// Stops tasks that have no open attempt. A task of an open attempt is the business of its job's pass.
     async fn sweep_orphans(&self) -> Result<(), PassError> {
-        let tasks = match self.parts.tasks.list().await {
+        let listed = self.parts.tasks.list().await;
+        self.metrics.asked_runtime("list", matches!(listed, Observed::Known(_)));
+        let tasks = match listed {
             Observed::Known(tasks) => tasks,
             Observed::Unknown(why) => {
-                self.metrics.runtime_errors.with_label_values(&["list"]).inc();
                 tracing::warn!(%why, "tasks are not known now; no orphan is looked for");
                 return Ok(());
             }
@@ -83,7 +83,7 @@ impl Work {
     }
 
     async fn sweep(&self, view: &TaskView) -> Result<(), PassError> {
-        let loaded = self.parts.records.load(&view.job_id).await.map_err(PassError::of("load"))?;
+        let loaded = self.stored("load", self.parts.records.load(&view.job_id).await)?;
         let attempt = loaded.as_ref().and_then(|l| l.attempts.iter().find(|a| a.token == view.token));
         match attempt {
             Some(attempt) if attempt.closing.is_none() => {
@@ -95,8 +95,9 @@ impl Work {
             Some(_) | None => {
                 tracing::warn!(job_id = %view.job_id, token = view.token.prefix(), "task without an open attempt: stop");
                 self.metrics.orphans.inc();
-                if let Err(why) = self.parts.tasks.stop(&view.task, Duration::from_secs(10)).await {
-                    self.metrics.runtime_errors.with_label_values(&["stop"]).inc();
+                let stopped = self.parts.tasks.stop(&view.task, Duration::from_secs(10)).await;
+                self.metrics.asked_runtime("stop", stopped.is_ok());
+                if let Err(why) = stopped {
                     tracing::warn!(token = view.token.prefix(), %why, "the orphan could not be stopped");
                 }
             }

@@ -55,17 +55,19 @@ pub(crate) enum PassError {
     Deposed { ours: u64, theirs: u64 },
 }
 
-impl PassError {
-    /// The error of a call to the records, for `map_err`.
-    pub(crate) fn of(call: &'static str) -> impl FnOnce(RecordsError) -> Self {
-        move |error| Self::Records { call, error }
-    }
-}
-
 impl Work {
+    /// Counts a call to the records and names it in its error.
+    pub(crate) fn stored<T>(
+        &self,
+        call: &'static str,
+        answer: Result<T, RecordsError>,
+    ) -> Result<T, PassError> {
+        self.metrics.stored(call, answer).map_err(|error| PassError::Records { call, error })
+    }
+
     /// One pass over the job.
     pub(crate) async fn pass(&self, key: &JobId) -> Result<Next, PassError> {
-        let Some(mut loaded) = self.parts.records.load(key).await.map_err(PassError::of("load"))? else {
+        let Some(mut loaded) = self.stored("load", self.parts.records.load(key).await)? else {
             self.gone(key);
             return Ok(Next::Settled);
         };
@@ -107,7 +109,7 @@ impl Work {
     }
 
     async fn reload(&self, key: &JobId) -> Result<Option<Loaded>, PassError> {
-        let loaded = self.parts.records.load(key).await.map_err(PassError::of("load"))?;
+        let loaded = self.stored("load", self.parts.records.load(key).await)?;
         if loaded.is_none() {
             self.gone(key);
         }
@@ -136,7 +138,7 @@ impl Work {
                 return Ok(());
             }
         };
-        match self.parts.lease.view().await? {
+        match self.metrics.stored("lease", self.parts.lease.view().await)? {
             Some(lease) if lease.epoch > self.epoch => Err(PassError::Deposed { ours: self.epoch, theirs }),
             Some(_) | None => {
                 tracing::warn!(job_id = %snapshot.job_id, epoch = theirs, "control names an epoch that never was");
@@ -188,12 +190,9 @@ impl Work {
         self.stamp(&mut control);
         let job = &mut loaded.job;
         let expected = job.control.as_ref();
-        let answer = self
-            .parts
-            .records
-            .write_control(&job.job_id, expected, &job.desired, &control, settled)
-            .await
-            .map_err(PassError::of("write"))?;
+        let records = &self.parts.records;
+        let answer = records.write_control(&job.job_id, expected, &job.desired, &control, settled).await;
+        let answer = self.stored("write", answer)?;
         if answer != WriteAnswer::Written {
             return Ok(false);
         }
