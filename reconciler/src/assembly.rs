@@ -125,6 +125,7 @@ impl Assembly {
             policy: plan::Policy::default(),
             max_concurrent_tasks: most_tasks(settings, layers),
             resync_interval: settings.resync,
+            scan_interval: settings.scan,
             holder: format!("pid {} on {}", std::process::id(), host_name()),
         };
         let hints = AllHints { records: stores.hints().await?, tasks: task_hints, _open: task_ended };

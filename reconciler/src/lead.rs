@@ -11,6 +11,7 @@ use crate::metrics::{Metrics, RESULTS};
 use crate::pace::{Pace, Paces};
 use crate::queue::Queue;
 use crate::resync::Seen;
+use crate::scan::scans;
 use crate::work::{Next, PassError, Work};
 use crate::{BoxedHints, Parts};
 use backends::{Hint, HintsError};
@@ -106,6 +107,7 @@ async fn lead(
     let mut others = JoinSet::new();
     others.spawn(keep_time(work.clone()));
     others.spawn(resyncs(work.clone(), resync_now.clone()));
+    others.spawn(scans(work.clone()));
     others.spawn(renewals(work.clone(), deposed));
     let ended = tokio::select! {
         biased;

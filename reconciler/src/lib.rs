@@ -10,6 +10,7 @@
 //! | `queue`, `work`, `apply` | keys, passes, effects |
 //! | `observe`, `facts` | what a decision is made from |
 //! | `admission`, `board` | slots and gauges, in memory |
+//! | `scan` | edits of ended jobs that nobody announced |
 //! | `resync` | the full comparison, orphans, collection |
 //! | `pace` | pauses after errors |
 //! | [`assembly`] | the parts, put together from the settings |
@@ -27,6 +28,7 @@ mod observe;
 mod pace;
 mod queue;
 mod resync;
+mod scan;
 pub mod serve;
 pub mod tasks;
 mod work;
@@ -67,6 +69,8 @@ pub struct Parts {
     pub max_concurrent_tasks: u32,
     /// Between two full comparisons.
     pub resync_interval: Duration,
+    /// Between the beginnings of two scans over ended jobs.
+    pub scan_interval: Duration,
     /// Who this is, for people who look at the lease.
     pub holder: String,
 }

@@ -71,6 +71,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// `AGENT_RUNNER_RESYNC_SECONDS`
     pub resync: Duration,
+    /// `AGENT_RUNNER_SCAN_SECONDS`
+    pub scan: Duration,
     /// `AGENT_RUNNER_HEARTBEAT_SECONDS`, `…_REPORT_PATIENCE_…`, `…_ARTIFACTS_PATIENCE_…`, `…_GUARD_…` and
     /// `…_LOG_SHIPPING_SECONDS`: read by workers; checked here because a worker could only fail, and handed on
     /// by [`Layers::for_workers`].
@@ -167,6 +169,9 @@ impl Settings {
             log_format: r.value("AGENT_RUNNER_LOG_FORMAT", log_format),
             resync: r.value("AGENT_RUNNER_RESYNC_SECONDS", |text| {
                 seconds(text, 1..=LONGEST_RESYNC_SECONDS).map(Duration::from_secs)
+            }),
+            scan: r.value("AGENT_RUNNER_SCAN_SECONDS", |text| {
+                seconds(text, 1..=86_400).map(Duration::from_secs)
             }),
             worker_seconds: [
                 r.value("AGENT_RUNNER_HEARTBEAT_SECONDS", |text| seconds(text, 1..=3600)),

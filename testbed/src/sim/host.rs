@@ -164,6 +164,8 @@ pub(super) async fn keep_running(world: Arc<World>, slot: u64, config: Config) {
             policy: config.policy.clone(),
             max_concurrent_tasks: config.max_concurrent_tasks,
             resync_interval: config.resync_interval,
+            // The simulated store hears of every edit.
+            scan_interval: std::time::Duration::from_secs(600),
             holder: host.name().to_owned(),
         };
         let registry = prometheus::Registry::new();

@@ -43,7 +43,7 @@ async fn a_thousand_jobs_take_a_thousand_launches_and_fifty_questions() {
     }
     assert_eq!(cluster.calls("RunTask"), JOBS as u64);
     let questions = cluster.calls("ListTasks") + cluster.calls("DescribeTasks");
-    println!("Describe + List: {questions} calls for {JOBS} jobs");
+    eprintln!("Describe + List: {questions} calls for {JOBS} jobs");
     assert!(questions <= 50, "{questions} questions for {JOBS} jobs");
 }
 

@@ -99,6 +99,7 @@ async fn jobs_succeed_on_ecs_whatever_runtask_answers_and_cost_what_they_took() 
         policy: plan::Policy { refusal_initial_ms: 100, ..plan::Policy::default() },
         max_concurrent_tasks: 10,
         resync_interval: Duration::from_secs(1),
+        scan_interval: Duration::from_secs(600),
         holder: "test".to_owned(),
     };
     cluster.faults(json!([

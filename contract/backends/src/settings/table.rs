@@ -139,6 +139,12 @@ const GENERAL: &[Setting] = &[
         "Seconds between two full comparisons of records and tasks.",
     ),
     setting(
+        "AGENT_RUNNER_SCAN_SECONDS",
+        "600",
+        "1 to 86400",
+        "Seconds between two scans for edits of ended jobs that no hint announced; only DynamoDB needs it.",
+    ),
+    setting(
         "AGENT_RUNNER_HEARTBEAT_SECONDS",
         "10",
         "1 to 3600",
