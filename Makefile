@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-infra test-all check audit deps bench bench-short simulate soak model
+.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short simulate soak model
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -76,6 +76,12 @@ test-backends: ## Runs the tests against Redis, MiniStack, DynamoDB Local and th
 
 test-infra: ## Tests the Terraform module and the scripts of infra/ offline.
 	@VENV=$(VENV) scripts/infra-test
+
+# What the images of the tests hold: no AWS, which would triple the time to compile them.
+IMAGES := -p agent-runner-api -p agent-runner-reconciler -p agent-runner-worker --no-default-features --features sqlite,redis
+
+test-compose: ## Tests the stack of compose/ in a Docker engine, as root.
+	@VENV=$(VENV) scripts/compose-test "$(dir $(BINARY))" cargo build --release --locked --quiet $(IMAGES) $(STATIC)
 
 aws-smoke: ## Runs one job in a real AWS account, after it has printed the price and asked; writes down what it saw.
 	infra/scripts/smoke
