@@ -85,7 +85,9 @@ resource "aws_pipes_pipe" "hints" {
   depends_on = [aws_iam_role_policy.pipes]
 }
 
-# Started, stopped, and about to be stopped (the Spot warning is RUNNING with the desire STOPPED).
+# Started, about to be stopped (the Spot warning is RUNNING with the desire STOPPED), and ended in any way but
+# that of a worker that has done its work: of that the stream of attempts tells, and each of its four events on
+# the way to STOPPED would cost a look at the job, two reads.
 resource "aws_cloudwatch_event_rule" "tasks" {
   name        = "${local.name}-tasks"
   description = "Workers that started, ended or are about to be stopped"

@@ -91,7 +91,11 @@ run "events_are_those_of_workers_of_this_cluster_that_start_end_or_are_about_to"
         clusterArn = ["arn:aws:ecs:us-east-1:123456789012:cluster/agent-runner"]
         group      = [{ prefix = "family:agent-runner-worker" }]
         startedBy  = [{ exists = true }]
-        "$or"      = [{ lastStatus = ["RUNNING", "STOPPED"] }, { desiredStatus = ["STOPPED"] }]
+        "$or" = [
+          { lastStatus = ["RUNNING"] },
+          { desiredStatus = ["STOPPED"], stopCode = [{ anything-but = ["EssentialContainerExited"] }] },
+          { desiredStatus = ["STOPPED"], containers = { exitCode = [{ anything-but = [0] }] } },
+        ]
       }
     }
     error_message = aws_cloudwatch_event_rule.tasks.event_pattern

@@ -68,7 +68,10 @@ fn object(fields: &Map<String, Value>, event: Option<&Value>) -> bool {
         ("$or", Value::Array(ways)) => {
             ways.iter().any(|way| way.as_object().is_some_and(|way| object(way, event)))
         }
-        (_, Value::Object(below)) => object(below, event.and_then(|event| event.get(name))),
+        (_, Value::Object(below)) => match event.and_then(|event| event.get(name)) {
+            Some(Value::Array(all)) if !all.is_empty() => all.iter().any(|one| object(below, Some(one))),
+            found => object(below, found),
+        },
         (_, Value::Array(leaves)) => {
             let found = event.and_then(|event| event.get(name));
             leaves.iter().any(|leaf| match found {
@@ -111,7 +114,8 @@ mod tests {
 
     #[test]
     fn patterns_match_as_the_user_guide_says() {
-        let event = json!({"a": "x", "n": 3, "list": ["p", "q"], "in": {"b": {"c": "deep"}, "nil": null}});
+        let event = json!({"a": "x", "n": 3, "list": ["p", "q"], "in": {"b": {"c": "deep"}, "nil": null},
+            "all": [{"n": 1}, {"n": 2}]});
         for (pattern, wanted) in [
             (json!({"a": ["x"]}), true),
             (json!({"a": ["y", "x"]}), true),
@@ -137,6 +141,10 @@ mod tests {
             (json!({"a": [{"equals-ignore-case": "X"}]}), true),
             (json!({"$or": [{"a": ["y"]}, {"n": [3]}]}), true),
             (json!({"a": ["x"], "$or": [{"n": [4]}, {"n": [5]}]}), false),
+            (json!({"all": {"n": [2]}}), true),
+            (json!({"all": {"n": [3]}}), false),
+            (json!({"all": {"n": [{"anything-but": [1]}]}}), true),
+            (json!({"all": {"m": [{"anything-but": [1]}]}}), false),
         ] {
             assert_eq!(Pattern::new(&pattern).unwrap().matches(&event), wanted, "{pattern}");
         }
@@ -185,6 +193,38 @@ mod tests {
             let images = json!({"OldImage": gate(old), "NewImage": gate(new)});
             let event = json!({"eventName": "MODIFY", "dynamodb": images});
             assert_eq!(passes(&attempts, &event), wanted, "{event}");
+        }
+    }
+
+    #[test]
+    fn events_of_a_worker_that_has_done_its_work_are_kept_back() {
+        let text = include_str!("../../../infra/terraform/filters/tasks.json");
+        let tasks = Pattern::new(&serde_json::from_str(text).unwrap()).unwrap();
+        for (last, desired, stop_code, exit_code, wanted) in [
+            ("PENDING", "RUNNING", None, None, false),
+            ("RUNNING", "RUNNING", None, None, true),
+            // The warning of Spot.
+            ("RUNNING", "STOPPED", Some("SpotInterruption"), None, true),
+            ("STOPPED", "STOPPED", Some("SpotInterruption"), Some(0), true),
+            ("STOPPED", "STOPPED", Some("UserInitiated"), Some(0), true),
+            // No image: there is no exit code.
+            ("DEPROVISIONING", "STOPPED", Some("TaskFailedToStart"), None, true),
+            ("DEPROVISIONING", "STOPPED", Some("EssentialContainerExited"), Some(137), true),
+            ("STOPPED", "STOPPED", Some("EssentialContainerExited"), Some(1), true),
+            ("DEACTIVATING", "STOPPED", Some("EssentialContainerExited"), Some(0), false),
+            ("STOPPED", "STOPPED", Some("EssentialContainerExited"), Some(0), false),
+        ] {
+            let mut detail = json!({"group": "family:agent-runner-worker", "startedBy": "j/0a1b2c3d",
+                "lastStatus": last, "desiredStatus": desired, "containers": [{"name": "worker"}]});
+            if let Some(code) = stop_code {
+                detail["stopCode"] = json!(code);
+            }
+            if let Some(code) = exit_code {
+                detail["containers"][0]["exitCode"] = json!(code);
+            }
+            let event =
+                json!({"source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": detail});
+            assert_eq!(tasks.matches(&event), wanted, "{event}");
         }
     }
 }
