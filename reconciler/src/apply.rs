@@ -4,6 +4,7 @@
 use crate::facts::Fact;
 use crate::tasks::{Launch, LaunchAnswer};
 use crate::work::{PassError, Work};
+use backends::crash::{self, Act};
 use backends::{Content, GateAnswer, Loaded, Publication, WriteAnswer};
 use contract::attempt::{Budget, Evidence, INLINE_PAYLOAD, ManifestEntry, Verdict};
 use contract::{
@@ -138,7 +139,9 @@ impl Work {
         };
         let now = self.parts.clock.monotonic();
         self.facts.note(token, |f| f.launch_called = Some(now));
+        crash::before(Act::Launch);
         let answer = self.parts.tasks.launch(&launch).await;
+        crash::after(Act::Launch);
         let (label, job_id) = (label(&answer), &attempt.job_id);
         self.metrics.launches.with_label_values(&[label]).inc();
         self.metrics.asked_runtime("launch", matches!(answer, LaunchAnswer::Launched(_)));
@@ -192,7 +195,9 @@ impl Work {
     async fn stop(&self, token: &LaunchToken, task: &TaskId, grace_seconds: u64) -> Result<Then, PassError> {
         let now = self.parts.clock.monotonic();
         self.facts.note(token, |f| f.stop_asked = Some(now));
+        crash::before(Act::Stop);
         let stopped = self.parts.tasks.stop(task, Duration::from_secs(grace_seconds)).await;
+        crash::after(Act::Stop);
         self.metrics.asked_runtime("stop", stopped.is_ok());
         stopped.map_err(PassError::Stop)?;
         Ok(Then::GoOn)
@@ -205,7 +210,9 @@ impl Work {
         number: u32,
         result: &ManifestEntry,
     ) -> Result<Then, PassError> {
+        crash::before(Act::Publish);
         let answer = self.parts.artifacts.publish(&loaded.job.job_id, number, token, result).await;
+        crash::after(Act::Publish);
         let answer = self.metrics.stored("artifacts", answer)?;
         let published = match answer {
             Publication::Published | Publication::Newer { .. } => Published::Done,
@@ -235,7 +242,9 @@ impl Work {
         let job_id = &loaded.job.job_id;
         let answer = self.stored("close", self.parts.records.close(job_id, token, &closing).await)?;
         self.facts.forget(token);
+        crash::before(Act::Forget);
         self.parts.tasks.forget(token).await;
+        crash::after(Act::Forget);
         if answer != WriteAnswer::Written {
             // Another reconciler closed it; its verdict is the one that counts.
             return Ok(Then::Reload);
@@ -258,8 +267,10 @@ impl Work {
     async fn collect(&self, loaded: &Loaded) -> Result<Then, PassError> {
         let job = &loaded.job;
         let Some(control) = &job.control else { return Ok(Then::Reload) };
+        crash::before(Act::Collect);
         self.metrics.stored("artifacts", self.parts.artifacts.delete_job(&job.job_id).await)?;
         self.stored("delete", self.parts.records.delete(&job.job_id, control, &job.desired).await)?;
+        crash::after(Act::Collect);
         tracing::info!(job_id = %job.job_id, "job collected");
         Ok(Then::Reload)
     }

@@ -32,6 +32,9 @@ fn build() -> PathBuf {
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
+    if cfg!(feature = "crash-points") {
+        command.args(["--features", "agent-runner-backends/crash-points"]);
+    }
     let output = command.output().expect("cargo can be started");
     assert!(output.status.success(), "agent-runner cannot be built");
     let messages = String::from_utf8_lossy(&output.stdout);

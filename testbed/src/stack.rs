@@ -195,6 +195,13 @@ impl Stack {
         }
     }
 
+    /// The id of `up` and how it ended, if it did although nobody here ended it; it can be launched again then.
+    pub fn died(&mut self) -> Option<(i32, ExitStatus)> {
+        let status = self.up.as_mut()?.try_wait().ok().flatten()?;
+        let up = self.up.take()?;
+        Some((up.id().cast_signed(), status))
+    }
+
     /// SIGTERM, and how `up` ended and after what time.
     ///
     /// # Panics

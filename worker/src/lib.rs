@@ -51,6 +51,7 @@ mod signals;
 mod stores;
 
 use attempt::Means;
+use backends::crash::{self, Act};
 use settings::Settings;
 use signals::Signals;
 use std::process::ExitCode;
@@ -113,7 +114,10 @@ fn run() -> Exit {
             return Exit::Internal;
         }
     };
-    if let Err(e) = proc::introduce(&settings) {
+    crash::before(Act::Introduce);
+    let introduced = proc::introduce(&settings);
+    crash::after(Act::Introduce);
+    if let Err(e) = introduced {
         log::line(settings.job_id.as_str(), &format!("the task's lock file cannot be written: {e}"));
         return Exit::Internal;
     }

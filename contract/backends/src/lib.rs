@@ -13,6 +13,7 @@ pub mod aws;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod crash;
 pub mod dir;
 pub mod durability;
 #[cfg(feature = "dynamodb")]

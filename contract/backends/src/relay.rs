@@ -8,6 +8,7 @@
 //! The orchestrator may die or stop at any moment. [`RelayRecords`] then opens the store itself and repeats the
 //! report; every report recognises its own repetition, also one that was carried out without an answer.
 
+use crate::crash::{self, Act};
 use crate::records::{
     CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
     StartAnswer, WriteAnswer,
@@ -113,12 +114,14 @@ impl RelayRecords {
     }
 
     /// `None`: no answer; the store has to be asked itself.
-    fn ask(&self, job_id: &JobId, token: &LaunchToken, request: &Request) -> Option<Answer> {
+    fn ask(&self, act: Act, job_id: &JobId, token: &LaunchToken, request: &Request) -> Option<Answer> {
         if (job_id, token) != (&self.job_id, &self.token) {
             return None;
         }
         let mut line = self.line();
+        crash::before(act);
         let answer = line.as_mut().and_then(|line| exchange(line, request).ok());
+        crash::after(act);
         if matches!(answer, None | Some(Answer::Failed(_))) {
             *line = None;
             return None;
@@ -166,7 +169,7 @@ impl RecordsBackend for RelayRecords {
         task: &TaskId,
         report: &Report,
     ) -> Result<StartAnswer, RecordsError> {
-        match self.ask(job_id, token, &Request::Start(task.clone(), report.clone())) {
+        match self.ask(Act::AskStart, job_id, token, &Request::Start(task.clone(), report.clone())) {
             Some(Answer::Started(claim)) => Ok(StartAnswer::Started(Box::new(Raw::stored(claim)))),
             Some(Answer::Lost(gate)) => Ok(StartAnswer::Lost(Raw::stored(gate))),
             Some(Answer::NotFound) => Ok(StartAnswer::NotFound),
@@ -181,7 +184,8 @@ impl RecordsBackend for RelayRecords {
         task: &TaskId,
         report: &Report,
     ) -> Result<GateAnswer, RecordsError> {
-        match gate_answer(self.ask(job_id, token, &Request::Heartbeat(task.clone(), report.clone()))) {
+        let request = Request::Heartbeat(task.clone(), report.clone());
+        match gate_answer(self.ask(Act::AskHeartbeat, job_id, token, &request)) {
             Some(answer) => Ok(answer),
             None => self.direct()?.heartbeat(job_id, token, task, report).await,
         }
@@ -194,7 +198,8 @@ impl RecordsBackend for RelayRecords {
         task: &TaskId,
         report: &Report,
     ) -> Result<GateAnswer, RecordsError> {
-        match gate_answer(self.ask(job_id, token, &Request::Finish(task.clone(), report.clone()))) {
+        let request = Request::Finish(task.clone(), report.clone());
+        match gate_answer(self.ask(Act::AskFinish, job_id, token, &request)) {
             Some(answer) => Ok(answer),
             None => self.direct()?.finish(job_id, token, task, report).await,
         }

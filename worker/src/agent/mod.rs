@@ -30,6 +30,7 @@ use crate::execution::{Ended, Execution, STDERR_LOG, STDOUT_LOG, now};
 use crate::proc;
 use crate::reporter::Beat;
 use crate::signals::Signals;
+use backends::crash::{self, Act};
 use capture::Capture;
 use contract::{Attempt, Failure, FailureClass};
 use family::{End, Family};
@@ -47,7 +48,10 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Executes `argv`.
 pub(crate) fn execute(run: &mut Run<'_>, payload: &str, argv: &[String], pass_env: &[String]) -> Ended {
     let fails = |message: String| Ended::Left(Execution::failed(FailureClass::TaskFailedToStart, message));
-    let folder = match TaskFolder::prepare(&run.settings.task_folder, payload) {
+    crash::before(Act::Prepare);
+    let prepared = TaskFolder::prepare(&run.settings.task_folder, payload);
+    crash::after(Act::Prepare);
+    let folder = match prepared {
         Ok(Prepared::Fresh(folder)) => folder,
         Ok(Prepared::Used) => {
             // Another process of this task got here first, and it is the one to report.
@@ -115,7 +119,10 @@ fn spawn(run: &Run<'_>, folder: &TaskFolder, argv: &[String], pass_env: &[String
         .stderr(logs.stderr);
     // Held by the agent and all that it starts, and by us until it has it.
     let lock = run.settings.has_lock().then(proc::inheritable_lock).transpose().map_err(prepared)?;
-    let family = Family::start(&mut command).map_err(|e| {
+    crash::before(Act::Agent);
+    let started = Family::start(&mut command);
+    crash::after(Act::Agent);
+    let family = started.map_err(|e| {
         let class = if is_the_commands_fault(&e) {
             FailureClass::CommandNotStarted
         } else {
@@ -126,7 +133,9 @@ fn spawn(run: &Run<'_>, folder: &TaskFolder, argv: &[String], pass_env: &[String
     drop(lock);
     // Closes our ends of the agent's pipes.
     drop(command);
+    crash::before(Act::IntroduceAgent);
     let introduced = if run.settings.has_lock() { proc::introduce_agent(family.pid()) } else { Ok(()) };
+    crash::after(Act::IntroduceAgent);
     // An agent that nobody could find again, or whose output nobody reads, is killed by the drop.
     let capture = introduced.and_then(|()| logs.reading.start()).map_err(prepared)?;
     Ok(Agent { family, capture })

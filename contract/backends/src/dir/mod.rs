@@ -16,6 +16,7 @@ mod publish;
 pub(crate) mod tree;
 
 use crate::artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
+use crate::crash::{self, Act};
 use crate::durability::Durability;
 use async_trait::async_trait;
 use contract::attempt::ManifestEntry;
@@ -83,11 +84,13 @@ impl DirArtifacts {
             }
             return Ok(digest::of_bytes(b""));
         }
+        crash::before(Act::Draft);
         let mut draft = Draft::create(self, &dir).map_err(failed)?;
         let stored = draft.fill(content).map_err(failed)?;
         if self.syncs() {
             rustix::fs::fsync(&draft.file).map_err(failed)?;
         }
+        crash::after(Act::Draft);
         match draft.settle(name) {
             Ok(()) => self.settle(&dir, None).map_err(failed)?,
             Err(Errno::EXIST) => return self.keep(&dir, name, key, stored),
@@ -224,7 +227,10 @@ impl<'a> Draft<'a> {
         #[cfg(any(target_os = "linux", target_vendor = "apple"))]
         {
             let keep = rustix::fs::RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(self.dir, self.name.as_str(), self.dir, name, keep) {
+            crash::before(Act::Rename);
+            let renamed = rustix::fs::renameat_with(self.dir, self.name.as_str(), self.dir, name, keep);
+            crash::after(Act::Rename);
+            match renamed {
                 // The file system cannot rename without replacing: some network file systems.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
                 answer => {
@@ -257,7 +263,10 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 #[async_trait]
 impl Artifacts for DirArtifacts {
     async fn put(&self, key: &str, content: Content<'_>) -> Result<Stored, ArtifactsError> {
-        self.put_now(key, content)
+        crash::before(Act::Put);
+        let stored = self.put_now(key, content);
+        crash::after(Act::Put);
+        stored
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, ArtifactsError> {
@@ -285,6 +294,9 @@ impl Artifacts for DirArtifacts {
     }
 
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
-        self.delete_job_now(job_id)
+        crash::before(Act::Erase);
+        let deleted = self.delete_job_now(job_id);
+        crash::after(Act::Erase);
+        deleted
     }
 }

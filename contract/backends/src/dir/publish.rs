@@ -10,6 +10,7 @@
 use super::key::DRAFT;
 use super::{DirArtifacts, digest, tree};
 use crate::artifacts::{ArtifactsError, Publication};
+use crate::crash::{self, Act};
 use contract::attempt::{ManifestEntry, RESULT_FILE};
 use contract::{JobId, LaunchToken};
 use rustix::fs::FlockOperation;
@@ -88,9 +89,13 @@ impl DirArtifacts {
 
     /// Makes the link, in one step for whoever reads it.
     fn point(&self, dir: &OwnedFd, path: &str) -> Result<(), Errno> {
+        crash::before(Act::Link);
         match rustix::fs::symlinkat(path, dir, RESULT_FILE) {
             Err(Errno::EXIST) => {}
-            answer => return answer,
+            answer => {
+                crash::after(Act::Link);
+                return answer;
+            }
         }
         let draft = loop {
             let draft = format!("{DRAFT}{}", self.next_draft());
@@ -100,9 +105,12 @@ impl DirArtifacts {
                 Err(e) => return Err(e),
             }
         };
+        crash::before(Act::Relink);
         rustix::fs::renameat(dir, draft.as_str(), dir, RESULT_FILE).inspect_err(|_| {
             let _ = rustix::fs::unlinkat(dir, draft.as_str(), rustix::fs::AtFlags::empty());
-        })
+        })?;
+        crash::after(Act::Relink);
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use super::wake::{Stopper, Wake};
 use super::watch::Watch;
 use super::writer::{Effects, Writer, alone};
 use super::{read, schema};
+use crate::crash::{self, Act};
 use crate::durability::Durability;
 use crate::hints::{ChangeFeed, ChannelHints, Hints, HintsError, Interest};
 use crate::records::{
@@ -165,18 +166,21 @@ impl SqliteRecords {
         }
     }
 
-    async fn write<F, T>(&self, mut run: F) -> Result<T, RecordsError>
+    async fn write<F, T>(&self, act: Act, mut run: F) -> Result<T, RecordsError>
     where
         F: FnMut(&Connection, &mut Effects) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        match &self.side {
+        crash::before(act);
+        let answer = match &self.side {
             Side::Orchestrator(threads) => threads.writer.write(run).await,
             Side::Worker(conn) => {
                 let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
                 alone(&conn, self.durability, self.patience, &mut run)
             }
-        }
+        };
+        crash::after(act);
+        answer
     }
 
     fn read<T>(&self, mut read: impl FnMut(&Connection) -> rusqlite::Result<T>) -> Result<T, RecordsError> {
@@ -273,7 +277,7 @@ impl RecordsBackend for SqliteRecords {
     async fn create(&self, new: &NewJob) -> Result<CreateAnswer, RecordsError> {
         let (created, desired) = (Raw::of(&new.created), new.desired.to_text());
         let new = new.clone();
-        self.write(move |conn, _| ops::create(conn, &new, created.text(), &desired)).await
+        self.write(Act::Create, move |conn, _| ops::create(conn, &new, created.text(), &desired)).await
     }
 
     async fn write_desired(
@@ -283,7 +287,7 @@ impl RecordsBackend for SqliteRecords {
         desired: &Raw<Desired>,
     ) -> Result<WriteAnswer, RecordsError> {
         let (job_id, expected, desired) = (job_id.clone(), expected.clone(), desired.clone());
-        self.write(move |conn, _| ops::write_desired(conn, &job_id, &expected, &desired)).await
+        self.write(Act::Desired, move |conn, _| ops::write_desired(conn, &job_id, &expected, &desired)).await
     }
 
     async fn write_control(
@@ -296,7 +300,7 @@ impl RecordsBackend for SqliteRecords {
     ) -> Result<WriteAnswer, RecordsError> {
         let next = ControlText::of(control, settled);
         let (job_id, expected, seen) = (job_id.clone(), expected.cloned(), seen.clone());
-        self.write(move |conn, effects| {
+        self.write(Act::Control, move |conn, effects| {
             let expected = expected.as_ref().map(Raw::text);
             let answer = ops::write_control(conn, &job_id, expected, &seen, &next)?;
             effects.status_written(&job_id, answer);
@@ -312,7 +316,7 @@ impl RecordsBackend for SqliteRecords {
         seen: &Raw<Desired>,
     ) -> Result<WriteAnswer, RecordsError> {
         let (job_id, expected, seen) = (job_id.clone(), expected.clone(), seen.clone());
-        self.write(move |conn, effects| {
+        self.write(Act::Delete, move |conn, effects| {
             let answer = ops::delete(conn, &job_id, &expected, &seen)?;
             effects.status_written(&job_id, answer);
             Ok(answer)
@@ -327,7 +331,7 @@ impl RecordsBackend for SqliteRecords {
         claim: &Claim,
     ) -> Result<WriteAnswer, RecordsError> {
         let (job_id, token, number, claim) = (job_id.clone(), token.clone(), claim.number, Raw::of(claim));
-        self.write(move |conn, _| ops::draft(conn, &job_id, &token, number, &claim)).await
+        self.write(Act::Claim, move |conn, _| ops::draft(conn, &job_id, &token, number, &claim)).await
     }
 
     async fn claim(
@@ -346,7 +350,7 @@ impl RecordsBackend for SqliteRecords {
             control: ControlText::of(control, false),
         };
         let (job_id, expected, seen) = (job_id.clone(), expected.cloned(), seen.clone());
-        self.write(move |conn, effects| {
+        self.write(Act::Claim, move |conn, effects| {
             let answer = ops::claim(conn, &job_id, expected.as_ref().map(Raw::text), &seen, &next)?;
             effects.status_written(&job_id, answer);
             Ok(answer)
@@ -361,7 +365,7 @@ impl RecordsBackend for SqliteRecords {
         why: LeaveReason,
     ) -> Result<GateAnswer, RecordsError> {
         let (job_id, token) = (job_id.clone(), token.clone());
-        self.write(move |conn, _| ops::seal(conn, &job_id, &token, why)).await
+        self.write(Act::Seal, move |conn, _| ops::seal(conn, &job_id, &token, why)).await
     }
 
     async fn close(
@@ -372,7 +376,7 @@ impl RecordsBackend for SqliteRecords {
     ) -> Result<WriteAnswer, RecordsError> {
         let (job_id, token, text, closing) =
             (job_id.clone(), token.clone(), Raw::of(closing), closing.clone());
-        self.write(move |conn, _| ops::close(conn, &job_id, &token, &closing, text.text())).await
+        self.write(Act::Close, move |conn, _| ops::close(conn, &job_id, &token, &closing, text.text())).await
     }
 
     async fn start(
@@ -384,7 +388,7 @@ impl RecordsBackend for SqliteRecords {
     ) -> Result<StartAnswer, RecordsError> {
         let to = ReportText::of(&Gate::Started { task: task.clone() }, report);
         let (job_id, token, task) = (job_id.clone(), token.clone(), task.clone());
-        self.write(move |conn, _| ops::start(conn, &job_id, &token, &task, &to)).await
+        self.write(Act::Start, move |conn, _| ops::start(conn, &job_id, &token, &task, &to)).await
     }
 
     async fn heartbeat(
@@ -396,7 +400,8 @@ impl RecordsBackend for SqliteRecords {
     ) -> Result<GateAnswer, RecordsError> {
         let report = Raw::of(report);
         let (job_id, token, task) = (job_id.clone(), token.clone(), task.clone());
-        self.write(move |conn, _| ops::heartbeat(conn, &job_id, &token, &task, report.text())).await
+        self.write(Act::Heartbeat, move |conn, _| ops::heartbeat(conn, &job_id, &token, &task, report.text()))
+            .await
     }
 
     async fn finish(
@@ -408,6 +413,6 @@ impl RecordsBackend for SqliteRecords {
     ) -> Result<GateAnswer, RecordsError> {
         let to = ReportText::of(&Gate::Finished { task: task.clone() }, report);
         let (job_id, token, task) = (job_id.clone(), token.clone(), task.clone());
-        self.write(move |conn, _| ops::finish(conn, &job_id, &token, &task, &to)).await
+        self.write(Act::Finish, move |conn, _| ops::finish(conn, &job_id, &token, &task, &to)).await
     }
 }

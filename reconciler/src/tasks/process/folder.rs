@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use backends::crash::{self, Act};
 use contract::LaunchToken;
 
 /// The name of the locked file in a token's folder.
@@ -116,7 +117,10 @@ impl Root {
         let mut file: File = rustix::fs::openat(&self.dir, &*lock, flags, Mode::RUSR | Mode::WUSR)?.into();
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.write_all(line.as_bytes())?;
-        match self.rename_new(unfinished, token.as_str()) {
+        crash::before(Act::Folder);
+        let renamed = self.rename_new(unfinished, token.as_str());
+        crash::after(Act::Folder);
+        match renamed {
             Ok(()) => Ok(Creation::Created(file)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Creation::Exists),
             Err(errno) => Err(errno.into()),
@@ -212,7 +216,10 @@ impl Root {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
-        match rustix::fs::unlinkat(&self.dir, folder, AtFlags::REMOVEDIR) {
+        crash::before(Act::Remove);
+        let removed = rustix::fs::unlinkat(&self.dir, folder, AtFlags::REMOVEDIR);
+        crash::after(Act::Remove);
+        match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno),
         }

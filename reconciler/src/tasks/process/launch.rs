@@ -5,6 +5,7 @@ use super::holders::spawning;
 use super::table::{Entry, Worker};
 use super::{Inner, relay, spawn, task_id};
 use crate::tasks::{Launch, LaunchAnswer};
+use backends::crash::{self, Act};
 use contract::desired::Resources;
 use contract::{Desired, JsonText, LaunchRequest, Refusal, RefusalKind, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -105,8 +106,10 @@ impl Inner {
         };
         let spawned = {
             let _spawning = spawning();
+            crash::before(Act::Spawn);
             self.spawner.spawn(lock, &launch.job_id, token, task, &self.root)
         };
+        crash::after(Act::Spawn);
         spawned.map_err(|error| match self.root.remove(token) {
             Ok(_) => LaunchAnswer::Refused(self.spawner.refusal(&error)),
             Err(kept) => LaunchAnswer::Uncertain(format!("{error}; its folder cannot be removed: {kept}")),

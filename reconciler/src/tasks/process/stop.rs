@@ -5,6 +5,7 @@ use super::holders::holders;
 use super::recorded::{Identity, Target, signal, signal_group};
 use super::table::{Entry, Worker};
 use super::{Inner, LookAt};
+use backends::crash::{self, Act};
 use contract::LaunchToken;
 use rustix::process::{Pid, Signal, getpgid};
 use std::io;
@@ -118,6 +119,7 @@ impl Inner {
 
     /// Kills whatever is left of the task.
     fn kill(&self, token: &LaunchToken) -> Result<(), String> {
+        crash::before(Act::Kill);
         let mut answer = Answer::default();
         // The worker first, so that it does not take its agent's death for an outcome.
         if let Some(sent) = self.signal_child(token, Signal::KILL) {
@@ -137,6 +139,7 @@ impl Inner {
                 }
             }
         }
+        crash::after(Act::Kill);
         answer.result()
     }
 }
