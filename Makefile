@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short simulate soak model
+.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short simulate soak model crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,7 +52,7 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 	done
 	@echo "left out: Redis, AWS and the worker pool (make deps, then make test-backends)"
 	@echo "left out: Terraform and the scripts of infra/ (make test-infra), containers (make test-compose)"
-	@echo "left out: killing things at random for long (make soak)"
+	@echo "left out: killing things at random for long (make soak), and at every step once (make crash-points)"
 	@echo "left out: the large spaces of the launch protocol's model (make model)"
 	@echo "left out: formatting and lints (make check)"
 	@echo "left out: advisories and licences of dependencies (make audit)"
@@ -61,6 +61,12 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 SOAK_SECONDS ?= 120
 soak: ## Kills orchestrators, workers and both at random for SOAK_SECONDS each, under load.
 	TESTBED_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --locked -p agent-runner-testbed --test chaos -- --nocapture
+
+POINTS ?=
+OCCURRENCES ?=
+crash-points: ## Kills it before and after everything it does, or at POINTS=close; OCCURRENCES=all: each time.
+	CRASH_POINTS=$(POINTS) CRASH_OCCURRENCES=$(OCCURRENCES) cargo test --locked --quiet -p agent-runner-testbed \
+	  --features agent-runner-testbed/crash-points --test crash_points -- --nocapture
 
 SPACES ?= all
 model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.
@@ -92,6 +98,7 @@ test-all: ## Runs everything; a missing tool is an error.
 	if [[ -n $$missing ]]; then echo "not installed:$$missing; type: make deps" >&2; exit 1; fi
 	@$(STAGE) check $(MAKE) --no-print-directory check
 	@TEST_EVERYTHING=1 $(STAGE) test $(MAKE) --no-print-directory test
+	@$(STAGE) crash-points $(MAKE) --no-print-directory crash-points
 	@TEST_EVERYTHING=1 $(STAGE) test-backends $(MAKE) --no-print-directory test-backends
 	@TEST_EVERYTHING=1 $(STAGE) test-infra $(MAKE) --no-print-directory test-infra
 	@$(STAGE) build $(MAKE) --no-print-directory build
