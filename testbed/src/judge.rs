@@ -3,11 +3,9 @@
 
 use crate::ledger::{self, Event, Line};
 use crate::stack::Stack;
-use rusqlite::Connection;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// What the judge looked at and found.
 #[derive(Debug, Default)]
@@ -38,6 +36,70 @@ impl Findings {
     }
 }
 
+/// An attempt as it is stored; a section that is absent is null.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    /// The job.
+    pub job: String,
+    /// The launch token.
+    pub token: String,
+    /// Section.
+    pub claim: Value,
+    /// Section.
+    pub gate: Value,
+    /// Section.
+    pub report: Value,
+    /// Section.
+    pub closing: Value,
+}
+
+/// What can be judged.
+pub trait Judged {
+    /// What the agents wrote down.
+    fn lines(&self) -> Vec<Line>;
+    /// The sections `status` and `control` of each job, null where absent.
+    fn jobs(&self) -> BTreeMap<String, (Value, Value)>;
+    /// Every attempt, those of a job in their order.
+    fn attempts(&self) -> Vec<Stored>;
+    /// The content of an artifact, `None` if there is none.
+    fn file(&self, key: &str) -> Option<Vec<u8>>;
+}
+
+impl Judged for Stack {
+    fn lines(&self) -> Vec<Line> {
+        self.ledger().lines()
+    }
+
+    fn jobs(&self) -> BTreeMap<String, (Value, Value)> {
+        let records = self.records();
+        let mut statement =
+            records.prepare("SELECT job_id, status, control FROM jobs").expect("the jobs can be read");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, (json(row, 1)?, json(row, 2)?))));
+        rows.expect("the jobs can be read").map(|row| row.expect("a job")).collect()
+    }
+
+    fn attempts(&self) -> Vec<Stored> {
+        let records = self.records();
+        let sql = "SELECT job_id, token, claim, gate, report, closing FROM attempts ORDER BY seq";
+        let mut statement = records.prepare(sql).expect("the attempts can be read");
+        let rows = statement.query_map([], |row| {
+            let (job, token) = (row.get(0)?, row.get(1)?);
+            let (claim, gate) = (json(row, 2)?, json(row, 3)?);
+            Ok(Stored { job, token, claim, gate, report: json(row, 4)?, closing: json(row, 5)? })
+        });
+        rows.expect("the attempts can be read").map(|row| row.expect("an attempt")).collect()
+    }
+
+    fn file(&self, key: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.artifacts().join(key)).ok()
+    }
+}
+
+fn json(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Value> {
+    let text = row.get::<_, Option<String>>(column)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+}
+
 /// One attempt on record.
 struct Attempt {
     job: String,
@@ -49,13 +111,12 @@ struct Attempt {
     folder: String,
 }
 
-/// Judges a settled stack: every job of `accepted` must have ended as `expected` says (by id; SUCCEEDED
+/// Judges what has settled: every job of `accepted` must have ended as `expected` says (by id; SUCCEEDED
 /// where it says nothing).
 #[must_use]
-pub fn judge(stack: &Stack, accepted: &[String], expected: &BTreeMap<String, &str>) -> Findings {
-    let records = stack.records();
-    let lines = stack.ledger().lines();
-    let attempts = attempts(&records);
+pub fn judge(judged: &impl Judged, accepted: &[String], expected: &BTreeMap<String, &str>) -> Findings {
+    let (lines, jobs) = (judged.lines(), judged.jobs());
+    let attempts: Vec<Attempt> = judged.attempts().into_iter().map(Attempt::of).collect();
     let mut found = Findings {
         mistakes: ledger::mistakes(&lines),
         jobs: accepted.len(),
@@ -70,31 +131,30 @@ pub fn judge(stack: &Stack, accepted: &[String], expected: &BTreeMap<String, &st
     for job in accepted {
         let of_job: Vec<&Attempt> = attempts.iter().filter(|a| a.job == *job).collect();
         let expected = expected.get(job).copied().unwrap_or("SUCCEEDED");
-        judge_job(stack, &records, job, expected, &of_job, &mut found);
+        match jobs.get(job) {
+            Some(sections) => judge_job(judged, sections, job, expected, &of_job, &mut found),
+            None => found.mistakes.push(format!("job {job} was accepted and is lost")),
+        }
     }
     found
 }
 
-fn attempts(records: &Connection) -> Vec<Attempt> {
-    let sql = "SELECT job_id, token, claim, gate, report, closing FROM attempts ORDER BY seq";
-    let mut statement = records.prepare(sql).expect("the attempts can be read");
-    let rows = statement.query_map([], |row| {
-        let json = |column: usize| -> rusqlite::Result<Option<Value>> {
-            Ok(row.get::<_, Option<String>>(column)?.and_then(|text| serde_json::from_str(&text).ok()))
-        };
-        let (job, token): (String, String) = (row.get(0)?, row.get(1)?);
-        let claim = json(2)?.unwrap_or_default();
+impl Attempt {
+    fn of(stored: Stored) -> Self {
+        let Stored { job, token, claim, gate, report, closing } = stored;
         let number = claim["number"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        let run = claim["run"].as_u64().unwrap_or(0);
-        let gate = json(3)?.unwrap_or_default();
-        let report = json(4)?.unwrap_or_default();
         let files = report.pointer("/outcome/manifest/files").and_then(Value::as_array);
         let folder = format!("jobs/{job}/attempts/{number}-{}", &token[..8]);
-        let started = !gate["task"].is_null() || !gate["started"].is_null();
-        let manifest = files.cloned().unwrap_or_default();
-        Ok(Attempt { job, number, run, started, closing: json(5)?, manifest, folder })
-    });
-    rows.expect("the attempts can be read").map(|row| row.expect("an attempt")).collect()
+        Self {
+            job,
+            number,
+            run: claim["run"].as_u64().unwrap_or(0),
+            started: !gate["task"].is_null() || !gate["started"].is_null(),
+            closing: (!closing.is_null()).then_some(closing),
+            manifest: files.cloned().unwrap_or_default(),
+            folder,
+        }
+    }
 }
 
 fn cause(attempt: &Attempt) -> String {
@@ -124,23 +184,13 @@ fn executions_are_on_record(lines: &[Line], attempts: &[Attempt], found: &mut Fi
 }
 
 fn judge_job(
-    stack: &Stack,
-    records: &Connection,
+    judged: &impl Judged,
+    (status, control): &(Value, Value),
     job: &str,
     expected: &str,
     attempts: &[&Attempt],
     found: &mut Findings,
 ) {
-    let sql = "SELECT status, control FROM jobs WHERE job_id = ?1";
-    let row = records.query_row(sql, [job], |row| {
-        Ok((row.get::<_, Option<String>>(0)?.unwrap_or_default(), row.get::<_, Option<String>>(1)?))
-    });
-    let Ok((status, control)) = row else {
-        found.mistakes.push(format!("job {job} was accepted and is lost"));
-        return;
-    };
-    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    let (status, control) = (parse(&status), parse(&control.unwrap_or_default()));
     let word = status["status"].as_str().unwrap_or("QUEUED");
     if word != expected {
         found.mistakes.push(format!("job {job} is {word}, not {expected}: {status}"));
@@ -162,7 +212,7 @@ fn judge_job(
     if word == "SUCCEEDED" {
         let number = control.pointer("/accepted/number").and_then(Value::as_u64).unwrap_or(0);
         match attempts.iter().find(|a| u64::from(a.number) == number && cause(a) == "succeeded") {
-            Some(accepted) => judge_files(&stack.artifacts(), job, accepted, found),
+            Some(accepted) => judge_files(judged, job, accepted, found),
             None => {
                 found.mistakes.push(format!("job {job} accepted attempt {number}, which did not succeed"))
             }
@@ -171,19 +221,19 @@ fn judge_job(
 }
 
 /// The result is readable as the manifest describes it, and at its plain path too.
-fn judge_files(root: &Path, job: &str, accepted: &Attempt, found: &mut Findings) {
+fn judge_files(judged: &impl Judged, job: &str, accepted: &Attempt, found: &mut Findings) {
     if !accepted.manifest.iter().any(|file| file["path"] == "result.json") {
         found.mistakes.push(format!("the manifest of job {job} names no result"));
     }
     for file in &accepted.manifest {
         let path = file["path"].as_str().unwrap_or_default();
-        let bytes = std::fs::read(root.join(&accepted.folder).join(path)).unwrap_or_default();
+        let bytes = judged.file(&format!("{}/{path}", accepted.folder)).unwrap_or_default();
         let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if file["size"].as_u64() != Some(bytes.len() as u64) || file["sha256"] != sha256 {
             found.mistakes.push(format!("{path} of job {job} is not as its manifest says: {file}"));
         }
-        let plain = root.join("jobs").join(job).join("result.json");
-        if path == "result.json" && std::fs::read(plain).ok().as_deref() != Some(&bytes) {
+        let plain = format!("jobs/{job}/result.json");
+        if path == "result.json" && judged.file(&plain).as_deref() != Some(&bytes) {
             found.mistakes.push(format!("the plain result of job {job} is not that of its accepted attempt"));
         }
     }

@@ -1,6 +1,8 @@
 //! The real binaries under load and under faults: the harness of the end-to-end tests, and the benchmarks.
 //! Never shipped.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod bench;
 pub mod client;
 pub mod dice;

@@ -304,7 +304,7 @@ pub fn clean(command: &mut Command) {
     }
 }
 
-fn job_types(options: &Options) -> String {
+pub(crate) fn job_types(options: &Options) -> String {
     let mut text = options.job_types.clone();
     if let Some(agent) = &options.agent {
         // A string in TOML's basic form, which is JSON's for such a path.
