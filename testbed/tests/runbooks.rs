@@ -1,0 +1,131 @@
+//! The runbooks: their form, one for each alert, and what they tell an operator to type is typed.
+//!
+//! The lines on top of a runbook say what stands when the operator begins: which job `JOB_ID` names, and what it
+//! and the number of its attempts are to be at the end.
+
+#[path = "runbooks/page.rs"]
+mod page;
+#[path = "runbooks/redis.rs"]
+mod redis;
+#[path = "runbooks/shell.rs"]
+mod shell;
+#[path = "runbooks/stage.rs"]
+mod stage;
+
+use page::{Mark, Page};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The folder of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
+}
+
+const SECTIONS: [&str; 6] =
+    ["Meaning", "Impact", "Diagnosis", "Mitigation", "Verification", "Last exercised"];
+/// What operators do that no alert asks for.
+const TASKS: [&str; 9] = [
+    "deploy-without-double-runs",
+    "drain-and-scale-to-zero",
+    "force-a-retry",
+    "move-a-table",
+    "poisoned-record",
+    "restore-from-a-backup",
+    "rotate-tokens",
+    "runaway-cost",
+    "stuck-jobs",
+];
+
+#[test]
+fn every_alert_has_its_runbook_and_every_runbook_its_alert_or_task() {
+    let rules = std::fs::read_to_string(root().join("compose/prometheus/alerts.yml")).expect("the rules");
+    let named = |prefix: &str| -> BTreeSet<String> {
+        rules.lines().filter_map(|line| line.trim().strip_prefix(prefix)).map(str::to_owned).collect()
+    };
+    let alerts = named("- alert: ");
+    let files: BTreeSet<String> = alerts.iter().map(|alert| format!("runbooks/{alert}.md")).collect();
+    assert_eq!(named("runbook_url: "), files);
+    let pages: BTreeSet<String> = Page::all().into_iter().map(|page| page.name).collect();
+    let expected = alerts.into_iter().chain(TASKS.map(str::to_owned));
+    assert_eq!(pages, expected.collect());
+    let list = std::fs::read_to_string(root().join("runbooks/README.md")).expect("the list");
+    for name in &pages {
+        assert!(list.contains(&format!("({name}.md)")), "{name} is not in the list");
+    }
+}
+
+#[test]
+fn every_runbook_has_the_sections_and_commands_that_a_shell_can_read() {
+    for page in Page::all() {
+        let sections: Vec<&str> = page.sections.iter().map(String::as_str).collect();
+        assert_eq!(sections, SECTIONS, "{}", page.name);
+        for section in ["Diagnosis", "Mitigation", "Verification"] {
+            assert!(page.text_of(section).len() > 40, "{}: {section} says nothing", page.name);
+        }
+        let typed =
+            page.blocks.iter().any(|block| block.mark == Mark::Anywhere && block.section == "Diagnosis");
+        assert!(typed, "{}: nothing to type in Diagnosis", page.name);
+        for block in &page.blocks {
+            shell::can_be_read(&page.name, block);
+        }
+        for link in page.links() {
+            let target = root().join("runbooks").join(&link);
+            assert!(target.is_file(), "{}: {link} is not there", page.name);
+        }
+    }
+}
+
+/// The tests below are several, so that they share the cores; each takes every fifth page.
+fn every_fifth(from: usize) {
+    if !shell::tools_are_there() {
+        return;
+    }
+    for page in Page::all().into_iter().skip(from).step_by(5) {
+        stage::perform(&page);
+    }
+}
+
+#[test]
+fn what_the_runbooks_say_can_be_typed_and_helps_first_part() {
+    every_fifth(0);
+}
+
+#[test]
+fn what_the_runbooks_say_can_be_typed_and_helps_second_part() {
+    every_fifth(1);
+}
+
+#[test]
+fn what_the_runbooks_say_can_be_typed_and_helps_third_part() {
+    every_fifth(2);
+}
+
+#[test]
+fn what_the_runbooks_say_can_be_typed_and_helps_fourth_part() {
+    every_fifth(3);
+}
+
+#[test]
+fn what_the_runbooks_say_can_be_typed_and_helps_fifth_part() {
+    every_fifth(4);
+}
+
+#[test]
+fn what_the_runbooks_say_about_redis_can_be_typed_to_a_redis_server() {
+    if !redis::installed() || !shell::tools_are_there() {
+        return;
+    }
+    let mut performed = 0;
+    for page in Page::all() {
+        let blocks: Vec<_> = page.blocks.iter().filter(|block| block.mark == Mark::Redis).collect();
+        if blocks.is_empty() {
+            continue;
+        }
+        let server = redis::Server::start();
+        for block in blocks {
+            server.type_in(&page.name, block);
+            performed += 1;
+        }
+    }
+    assert!(performed >= 5, "only {performed} blocks are about Redis");
+}
