@@ -35,7 +35,7 @@ first_process() { docker inspect --format '{{.State.Pid}} {{.State.Running}} {{.
 # As a crash or the kernel's killer would: not by the engine's own verb, after which it restarts nothing.
 crash() {
   local service=$1 container pid now running health until=$((SECONDS + 60))
-  container=$(stack ps -q "$service")
+  container=$(stack ps -q "$service" | tail -n 1)
   read -r pid running health < <(first_process "$container")
   [[ $running == true ]] || die "$service does not run"
   kill -KILL "$pid"
@@ -57,11 +57,12 @@ load_with_faults() {
 
   await_accepted 30
   local lost kept container
-  lost=$(jobs submit "$work/accepted.jsonl" '{"sleep": 8, "lost": 1}')
+  lost=$(jobs submit "$work/accepted.jsonl" '{"sleep": 8}')
   container=$(container_of "$lost")
   quietly docker kill --signal KILL "$container"
   echo "killed a worker: $container, in the middle of $lost"
 
+  crash worker
   kept=$(jobs submit "$work/accepted.jsonl" '{"sleep": 9}')
   container=$(container_of "$kept")
   await_accepted 60
@@ -70,6 +71,7 @@ load_with_faults() {
   crash api
   crash redis
 
+  jobs await "$kept" '.status == "SUCCEEDED"'
   await_accepted 110
   up_with 2 --no-recreate
   echo "scaled to 2 workers"

@@ -22,11 +22,10 @@ import time
 import judge
 from client import Client
 
-# Jobs per second: more than five workers get through, so that there is a queue when something is killed.
-RATE = 10
+# Jobs per second: about what five workers get through, so that there is a queue when some of them are away.
+RATE = 6
 # How long one job may take to change.
 AWAIT_SECONDS = 45
-# Together they keep five workers busy for half a minute.
 BACKOFF = {"initial_seconds": 1, "factor": 2, "max_seconds": 2}
 
 
@@ -160,6 +159,9 @@ def verdict(client, accepted, ledger, report):
           f"({', '.join(f'{cause} {n}' for cause, n in sorted(causes.items()))}), {executions} executions")
     if found:
         raise SystemExit("broken promises:\n" + "\n".join(found))
+    # Workers that were killed and came back have to be of use again.
+    if causes["TaskFailedToStart"] + causes["CommandNotStarted"]:
+        raise SystemExit("workers took attempts that they could not start")
     if not causes["WorkerLost"]:
         raise SystemExit("no attempt was lost, although a worker was killed in the middle of one")
 
