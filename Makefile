@@ -74,7 +74,7 @@ model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of
 
 # Every backend. The suites of the lean run are not repeated; what they test does not depend on these features.
 FULL := -p agent-runner-backends -p agent-runner-reconciler -p agent-runner-worker -p agent-runner-testbed \
-  --features agent-runner-backends/redis,agent-runner-backends/dynamodb,agent-runner-backends/s3,agent-runner-backends/sqs,agent-runner-testbed/aws
+  --features agent-runner-backends/redis,agent-runner-backends/dynamodb,agent-runner-backends/s3,agent-runner-backends/sqs,agent-runner-testbed/aws,agent-runner-testbed/redis
 
 test-backends: ## Runs the tests against Redis, MiniStack, DynamoDB Local and the ECS double.
 	cargo test $(FULL) --locked --quiet --lib \

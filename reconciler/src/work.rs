@@ -152,6 +152,9 @@ impl Work {
     pub(crate) fn keep_place(&self, key: &JobId, snapshot: &Snapshot, wants_slot: bool) -> bool {
         let open = snapshot.broken_attempt.is_some() || snapshot.attempts.iter().any(|a| a.closing.is_none());
         let queue = snapshot.desired.as_ref().ok().and_then(|d| d.queue.as_ref());
+        if let Some(slots) = self.parts.tasks.slots() {
+            self.admission.note_slots(slots);
+        }
         let granted = match &snapshot.desired {
             _ if open => self.admission.hold(key, queue),
             Ok(desired) if wants_slot => self.admission.wait(key, desired, snapshot.created_at),

@@ -14,6 +14,8 @@ pub mod procfs;
 pub mod pump;
 pub mod sim;
 pub mod stack;
+#[cfg(feature = "redis")]
+pub mod team;
 
 pub use client::Client;
 pub use dice::Dice;
