@@ -29,6 +29,14 @@ pub struct Access {
     tokens: Option<Arc<TokenFile>>,
 }
 
+/// Whether `text` could be used as a file of tokens.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn check_tokens(text: &str) -> Result<(), String> {
+    tokens::parse(text).map(drop)
+}
+
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {

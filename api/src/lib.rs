@@ -30,7 +30,7 @@ mod schema;
 mod serve;
 mod view;
 
-pub use access::{Access, Scope, TokensError};
+pub use access::{Access, Scope, TokensError, check_tokens};
 pub use changes::{Changes, MOST_WAITERS};
 pub use edge::Limits;
 pub use metrics::Metrics;

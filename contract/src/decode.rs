@@ -1,17 +1,31 @@
 //! Reading what people wrote: every error of a text is collected, and each names the field, the value and
 //! what is allowed. An unknown field is an error with a suggestion, never dropped.
 
-use crate::json::{JsonText, cut};
+use crate::json::{JsonText, cut, cut_to};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
+/// The most errors of one text. What is wrong a hundred times is wrong in one way, and a text of a megabyte must not
+/// be answered with a hundred.
+pub const MOST_ERRORS: usize = 100;
+/// The most characters of a message; it may quote what was sent, and a parser quotes all of it.
+const MESSAGE: usize = 1000;
+/// The most bytes of all errors as one text, which is stored in `control`.
+const TEXT: usize = 4096;
+/// No slip of the pen is longer than this, and likeness costs time by length.
+const LONGEST_SLIP: usize = 64;
+/// How many known names a wrong one is compared with, and how many are listed: with thousands of queues, each named
+/// wrongly by a job type, reading the file took the square of their number.
+const MOST_COMPARED: usize = 200;
+const MOST_LISTED: usize = 40;
+
 /// One thing that is wrong with a text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FieldError {
-    /// JSON pointer (RFC 6901) to the place, relative to the body; empty for the whole.
+    /// JSON pointer (RFC 6901) to the place, relative to the body; empty for the whole. Cut to 120 characters.
     pub pointer: String,
     /// The offending value as JSON, cut to 120 characters.
     pub value: String,
@@ -46,13 +60,29 @@ impl Invalid {
             errors: vec![FieldError {
                 pointer: pointer.into(),
                 value: value.into(),
-                message: message.into(),
+                message: cut_to(MESSAGE, &message.into()),
             }],
         }
     }
 
     fn text(&self) -> String {
-        self.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        let mut text = String::new();
+        for (at, error) in self.errors.iter().enumerate() {
+            let shown = cut_to(MESSAGE, &error.to_string());
+            if text.len() + shown.len() > TEXT {
+                return format!("{text}; and {} more", self.errors.len() - at);
+            }
+            text = if at == 0 { shown } else { format!("{text}; {shown}") };
+        }
+        text
+    }
+}
+
+/// Adds an error, unless there are enough.
+fn push(errors: &mut Vec<FieldError>, error: FieldError) {
+    if errors.len() < MOST_ERRORS {
+        let FieldError { pointer, value, message } = error;
+        errors.push(FieldError { pointer: cut(&pointer), value, message: cut_to(MESSAGE, &message) });
     }
 }
 
@@ -77,7 +107,7 @@ impl<'a> Fields<'a> {
                     Ok(_) => "an object is needed here".to_owned(),
                     Err(_) => format!("not valid JSON: {e}"),
                 };
-                errors.push(FieldError { pointer: at.clone(), value: cut(text), message });
+                push(errors, FieldError { pointer: at.clone(), value: cut(text), message });
                 BTreeMap::new()
             }
         };
@@ -99,7 +129,7 @@ impl<'a> Fields<'a> {
     /// Records an error at field `name`.
     pub fn error(&mut self, name: &str, value: &str, message: impl Into<String>) {
         let pointer = format!("{}/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
-        self.errors.push(FieldError { pointer, value: cut(value), message: message.into() });
+        push(self.errors, FieldError { pointer, value: cut(value), message: message.into() });
     }
 
     /// The raw text of a field; `null` counts as absent.
@@ -148,13 +178,13 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// A decimal number from 0 to `most`, in millionths.
+    /// A decimal number from one millionth to `most`, in millionths.
     pub fn micros(&mut self, name: &'static str, most: u32) -> Option<u64> {
         let (value, text) = self.value(name)?;
         match value.as_f64() {
-            Some(n) if n > 0.0 && n <= f64::from(most) => Some((n * 1e6).round() as u64),
+            Some(n) if n >= 1e-6 && n <= f64::from(most) => Some((n * 1e6).round() as u64),
             _ => {
-                self.error(name, text.as_str(), format!("a number greater than 0 and at most {most}"));
+                self.error(name, text.as_str(), format!("a number from 0.000001 to {most}"));
                 None
             }
         }
@@ -211,13 +241,14 @@ impl<'a> Fields<'a> {
             if let Err(message) = check(key, value) {
                 let place = format!("{name}/{}", key.replace('~', "~0").replace('/', "~1"));
                 let pointer = format!("{}/{place}", self.at);
-                self.errors.push(FieldError { pointer, value: cut(&format!("{value:?}")), message });
+                push(self.errors, FieldError { pointer, value: cut(&format!("{:?}", cut(value))), message });
             }
         }
         Some(map)
     }
 
-    /// The elements of an array, each as text with its pointer; at most `most`.
+    /// The elements of an array, each as text with its pointer: the first `most`. More are an error, and looking
+    /// into them as well would cost their number times that of the errors.
     pub fn list(&mut self, name: &'static str, most: usize) -> Option<Vec<(String, JsonText)>> {
         let text = self.raw(name)?;
         let Ok(items) = serde_json::from_str::<Vec<JsonText>>(text.as_str()) else {
@@ -228,7 +259,8 @@ impl<'a> Fields<'a> {
             self.error(name, "", format!("{} entries; at most {most} are allowed", items.len()));
         }
         let at = &self.at;
-        Some(items.into_iter().enumerate().map(|(i, item)| (format!("{at}/{name}/{i}"), item)).collect())
+        let items = items.into_iter().take(most).enumerate();
+        Some(items.map(|(i, item)| (format!("{at}/{name}/{i}"), item)).collect())
     }
 
     /// A list of whole numbers within `allowed`; empty when absent.
@@ -275,10 +307,12 @@ impl<'a> Fields<'a> {
 
     /// Reports fields that are not known, each with the known name it looks like.
     pub fn finish(mut self) {
-        for (name, text) in std::mem::take(&mut self.members) {
+        for name in std::mem::take(&mut self.members).into_keys() {
+            if self.errors.len() >= MOST_ERRORS {
+                return;
+            }
             let message = unknown(&name, self.known.iter().copied());
             self.error(&name, "", message);
-            drop(text);
         }
     }
 }
@@ -286,6 +320,7 @@ impl<'a> Fields<'a> {
 /// The known name that `name` is most likely a slip of, if one is near.
 pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     known
+        .take(if name.len() <= LONGEST_SLIP { MOST_COMPARED } else { 0 })
         .map(|k| (strsim::jaro_winkler(name, k), k))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -297,6 +332,76 @@ pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&
 pub fn unknown<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
     match nearest(name, known.clone()) {
         Some(k) => format!("{name:?} is not known; did you mean {k:?}?"),
-        None => format!("{name:?} is not known; known are {}", known.collect::<Vec<_>>().join(", ")),
+        None => {
+            let more = if known.clone().nth(MOST_LISTED).is_some() { ", …" } else { "" };
+            let known = known.take(MOST_LISTED).collect::<Vec<_>>().join(", ");
+            format!("{:?} is not known; known are {known}{more}", cut(name))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::desired::Desired;
+    use crate::json::Raw;
+    use crate::{Control, Gate};
+
+    fn refused(text: &str) -> Vec<super::FieldError> {
+        let invalid = Desired::parse(text).expect_err("refused");
+        assert!(invalid.to_string().len() < 8192, "{} bytes", invalid.to_string().len());
+        let longest = invalid.errors.iter().map(|e| e.pointer.len() + e.value.len() + e.message.len()).max();
+        assert!(longest < Some(8192), "an error of {longest:?} bytes");
+        invalid.errors
+    }
+
+    #[test]
+    fn rules_beyond_the_allowed_number_are_not_looked_into() {
+        // 350,000 rules without an action, in a body of the allowed size, were compared with each other.
+        let text =
+            format!(r#"{{"job_type":"e","failure_policy":{{"rules":[{}]}}}}"#, vec!["{}"; 350_000].join(","));
+        let errors = refused(&text);
+        assert_eq!(errors[0].message, "350000 entries; at most 20 are allowed");
+        assert_eq!(errors.len(), 21);
+    }
+
+    #[test]
+    fn a_text_that_is_wrong_a_thousand_times_is_answered_with_a_hundred_errors() {
+        let members =
+            |value: &str| (0..1000).map(|n| format!("\"k{n}\":{value}")).collect::<Vec<_>>().join(",");
+        assert_eq!(refused(&format!("{{{}}}", members("1"))).len(), super::MOST_ERRORS);
+        let labels = format!(r#"{{"job_type":"e","labels":{{{}}}}}"#, members(r#""\n""#));
+        assert_eq!(refused(&labels).len(), super::MOST_ERRORS);
+    }
+
+    #[test]
+    fn an_explanation_does_not_quote_a_name_or_a_word_of_hundreds_of_kilobytes() {
+        // It is stored in `control`, and an item of DynamoDB has 400 KB.
+        let long = "x".repeat(400_000);
+        assert_eq!(refused(&format!(r#"{{"job_type":"e","{long}":1}}"#)).len(), 1);
+        refused(&format!(r#"{{"job_type":"e","capacity":"{long}"}}"#));
+        refused(&format!(r#"{{"job_type":"e","labels":{{"{long}":"a"}}}}"#));
+        refused(&format!(
+            r#"{{"job_type":"e","failure_policy":{{"rules":[{{"action":"Fail","classes":["{long}"]}}]}}}}"#
+        ));
+        let unknown_member = Raw::<Control>::stored(format!(r#"{{"{long}":1}}"#)).parse().unwrap_err();
+        assert!(unknown_member.to_string().len() < 8192);
+        let unknown_word = Raw::<Gate>::stored(format!(r#"{{"state":"{long}"}}"#)).parse().unwrap_err();
+        assert!(unknown_word.to_string().len() < 8192);
+    }
+
+    #[test]
+    fn a_wrong_name_is_compared_with_a_bounded_number_of_known_ones() {
+        let many: Vec<String> = (0..5000).map(|n| format!("queue-{n}")).collect();
+        let message = super::unknown("xyz", many.iter().map(String::as_str));
+        assert!(message.ends_with("queue-39, …"), "{message}");
+        let few = super::unknown("xyz", many[..40].iter().map(String::as_str));
+        assert!(few.ends_with("queue-39"), "{few}");
+    }
+
+    #[test]
+    fn a_cost_limit_that_rounds_to_nothing_is_refused_and_not_stored_as_a_record_that_is_invalid() {
+        assert_eq!(refused(r#"{"job_type":"e","max_cost_usd":1e-7}"#)[0].pointer, "/max_cost_usd");
+        let least = Desired::parse(r#"{"job_type":"e","max_cost_usd":0.000001}"#).unwrap();
+        assert_eq!(Desired::parse(&least.to_text()).unwrap(), least);
     }
 }

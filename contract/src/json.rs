@@ -109,7 +109,12 @@ impl<T: DeserializeOwned> Raw<T> {
 
 /// The start of `text`, short enough for an error message.
 pub(crate) fn cut(text: &str) -> String {
-    let mut short: String = text.chars().take(120).collect();
+    cut_to(120, text)
+}
+
+/// The first `most` characters of `text`.
+pub(crate) fn cut_to(most: usize, text: &str) -> String {
+    let mut short: String = text.chars().take(most).collect();
     if short.len() < text.len() {
         short.push('…');
     }

@@ -8,6 +8,7 @@ pub mod client;
 pub mod dice;
 pub mod ecs;
 pub mod executable;
+pub mod fuzz;
 pub mod judge;
 pub mod ledger;
 pub mod procfs;

@@ -155,7 +155,12 @@ fn stamp(path: &Path) -> Stamp {
 fn read(path: &Path) -> Result<Vec<Arc<Token>>, TokensError> {
     let failed = |message: String| TokensError { file: path.to_owned(), message };
     let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
-    let contents: Contents = toml::from_str(&text).map_err(|e| failed(e.to_string()))?;
+    parse(&text).map_err(failed)
+}
+
+/// Reads the text of a file of tokens; refuses it with everything that is wrong in it.
+pub(super) fn parse(text: &str) -> Result<Vec<Arc<Token>>, String> {
+    let contents: Contents = toml::from_str(text).map_err(|e| e.to_string())?;
     let mut wrong = Vec::new();
     let mut tokens = Vec::new();
     for (name, entry) in contents.tokens {
@@ -167,7 +172,7 @@ fn read(path: &Path) -> Result<Vec<Arc<Token>>, TokensError> {
     if tokens.is_empty() && wrong.is_empty() {
         wrong.push("\n  it holds no tokens, so nobody could ask for anything".to_owned());
     }
-    if wrong.is_empty() { Ok(tokens) } else { Err(failed(wrong.concat())) }
+    if wrong.is_empty() { Ok(tokens) } else { Err(wrong.concat()) }
 }
 
 fn token(name: &str, entry: Entry) -> Result<Token, String> {
