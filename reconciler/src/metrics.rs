@@ -69,8 +69,8 @@ pub struct Metrics {
 /// How a pass can end, as the label `result`.
 pub(crate) const RESULTS: [&str; 4] = ["settled", "again", "error", "panic"];
 const LAUNCH_ANSWERS: [&str; 3] = ["launched", "refused", "uncertain"];
-const STORE_CALLS: [&str; 9] =
-    ["load", "list", "write", "claim", "seal", "close", "delete", "artifacts", "lease"];
+const STORE_CALLS: [&str; 10] =
+    ["load", "list", "scan", "write", "claim", "seal", "close", "delete", "artifacts", "lease"];
 const RUNTIME_CALLS: [&str; 4] = ["launch", "observe", "list", "stop"];
 /// Whether a call worked, as the label `result`.
 const CALL_RESULTS: [&str; 2] = ["ok", "error"];

@@ -31,7 +31,8 @@ pub(crate) async fn scans(work: Arc<Work>) {
 async fn scan(work: &Work) -> Result<(), RecordsError> {
     let mut cursor = None;
     loop {
-        let page = work.parts.records.scan_finished(cursor.as_deref(), PAGE).await?;
+        let page = work.parts.records.scan_finished(cursor.as_deref(), PAGE).await;
+        let page = work.metrics.stored("scan", page)?;
         for job in page.jobs.iter().filter(|job| differs(job)) {
             tracing::info!(job_id = %job.job_id, "an ended job was edited, and no hint said so");
             work.queue.push(job.job_id.clone());

@@ -3,6 +3,8 @@
 //! The lines on top of a runbook say what stands when the operator begins: which job `JOB_ID` names, and what it
 //! and the number of its attempts are to be at the end.
 
+#[path = "runbooks/dynamodb.rs"]
+mod dynamodb;
 #[path = "runbooks/page.rs"]
 mod page;
 #[path = "runbooks/redis.rs"]
@@ -128,4 +130,22 @@ fn what_the_runbooks_say_about_redis_can_be_typed_to_a_redis_server() {
         }
     }
     assert!(performed >= 5, "only {performed} blocks are about Redis");
+}
+
+#[test]
+fn what_the_runbooks_say_about_dynamodb_edits_one_field_of_one_job_and_never_makes_a_ghost() {
+    let Some(table) = dynamodb::Table::start() else { return };
+    let pages = Page::all();
+    let all = pages.iter().flat_map(|page| page.blocks.iter().map(move |block| (&page.name, block)));
+    let blocks: Vec<_> = all.filter(|(_, block)| block.mark == Mark::Dynamo).collect();
+    assert_eq!(table.desired(), r#"{"job_type":"echo","max_attempts":"0","retry":"0"}"#);
+    for (page, block) in &blocks {
+        table.type_in(page, block);
+    }
+    assert_eq!(table.desired(), r#"{"job_type":"echo","max_attempts":"3","retry":"1"}"#);
+    assert_eq!(table.ids(), [dynamodb::JOB], "the ghost is to be gone");
+    for (_, block) in blocks.iter().filter(|(_, block)| block.text.contains("update-item")) {
+        table.is_refused(block, "mistyped");
+    }
+    assert_eq!(table.ids(), [dynamodb::JOB], "a ghost was made");
 }

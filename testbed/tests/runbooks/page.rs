@@ -11,6 +11,8 @@ pub(crate) enum Mark {
     Redis,
     /// `sh compose`: where the stack of compose/ runs.
     Compose,
+    /// `sh dynamodb`: where the tables are.
+    Dynamo,
     /// `sh aws`: needs an account.
     Aws,
 }
@@ -91,6 +93,7 @@ impl Page {
             "sh" => Mark::Anywhere,
             "sh redis" => Mark::Redis,
             "sh compose" => Mark::Compose,
+            "sh dynamodb" => Mark::Dynamo,
             "sh aws" => Mark::Aws,
             other => panic!("{}: a block is marked {other:?}", self.name),
         }

@@ -44,18 +44,8 @@ pub(crate) fn shell(folder: &Path) -> Command {
 }
 
 /// Types a block in and expects it to work.
-pub(crate) fn type_in(page: &str, block: &Block, mut shell: Command) {
-    // Files, because what is started in the background keeps pipes open.
-    let folder = tempfile::tempdir().expect("a folder");
-    let (out, err) = (folder.path().join("out"), folder.path().join("err"));
-    let status = shell
-        .args(["-c", &block.text])
-        .stdout(std::fs::File::create(&out).expect("a file"))
-        .stderr(std::fs::File::create(&err).expect("a file"))
-        .status()
-        .expect("bash can be started");
-    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
-    let output = Output { status, stdout: read(&out), stderr: read(&err) };
+pub(crate) fn type_in(page: &str, block: &Block, shell: Command) {
+    let output = ended(&block.text, shell);
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // Who asks what is wrong is told something.
     let told = block.section != "Diagnosis" || !output.stdout.is_empty();
@@ -68,4 +58,19 @@ pub(crate) fn type_in(page: &str, block: &Block, mut shell: Command) {
         said(&output.stdout),
         said(&output.stderr)
     );
+}
+
+/// Types a text in and waits for its end, not for that of what it starts in the background.
+pub(crate) fn ended(text: &str, mut shell: Command) -> Output {
+    // Files, because what is started in the background keeps pipes open.
+    let folder = tempfile::tempdir().expect("a folder");
+    let (out, err) = (folder.path().join("out"), folder.path().join("err"));
+    let status = shell
+        .args(["-c", text])
+        .stdout(std::fs::File::create(&out).expect("a file"))
+        .stderr(std::fs::File::create(&err).expect("a file"))
+        .status()
+        .expect("bash can be started");
+    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
+    Output { status, stdout: read(&out), stderr: read(&err) }
 }
