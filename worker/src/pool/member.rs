@@ -2,6 +2,7 @@
 
 use super::boot_clock::{self, Timer};
 use super::crew::Crew;
+use super::health;
 use super::settings::{Invocation, PoolSettings};
 use super::slot;
 use crate::signals::{Signals, poll_until};
@@ -86,6 +87,7 @@ fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
     let sent = boot_clock::now();
     heart.register(crew.invocation.slots, settings.lease, &host, 0, &settings.predecessor)?;
     crew.acknowledged(sent);
+    note_health(settings, sent);
     let failed = |e: io::Error| PoolError::Unavailable(format!("no thread: {e}"));
     let (own, timer) = (crew.clone(), Timer::new().map_err(failed)?);
     spawn("watch", move || watch(&own, &timer)).map_err(failed)?;
@@ -127,6 +129,7 @@ fn beats(crew: &Crew, mut member: Member) {
                 failing = false;
                 crew.acknowledged(sent);
                 stops.iter().for_each(|order| crew.order(order));
+                note_health(&crew.settings, sent);
             }
             Ok(None) => crew.die("the worker was struck off the pool"),
             Err(e) => {
@@ -136,6 +139,13 @@ fn beats(crew: &Crew, mut member: Member) {
                 failing = true;
             }
         }
+    }
+}
+
+/// Here and not in the watchdog, which waits for no disk.
+fn note_health(settings: &PoolSettings, sent: Duration) {
+    if let Err(e) = health::note(&settings.folder, sent + settings.patience()) {
+        log::line("-", &format!("the health of the worker cannot be written down: {e}"));
     }
 }
 

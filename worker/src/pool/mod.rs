@@ -35,6 +35,8 @@
 //! | `AGENT_RUNNER_TASKS_DIR` | where tasks have their folders, default `agent-runner-tasks` in the folder for temporary files |
 //! | `AGENT_RUNNER_POOL_PROGRAM` | what is started for an attempt; default: this very program |
 //!
+//! `healthcheck` ends with 0 while heartbeats of the worker with the same settings are acknowledged (see [`health`]).
+//!
 //! SIGTERM and SIGINT drain: nothing more is taken, what was taken and not started goes back, the rest may
 //! finish. Exit code 0 follows.
 
@@ -42,6 +44,7 @@ mod attempt;
 mod boot_clock;
 mod children;
 mod crew;
+mod health;
 mod member;
 mod settings;
 mod slot;
@@ -56,10 +59,18 @@ const POOL: &str = "--pool";
 /// Starts the member; for the watchdog only.
 const MEMBER: &str = "--pool-member";
 const SLOTS: &str = "--slots";
+/// Asks whether the worker of this container is in touch with its pool.
+const HEALTHCHECK: &str = "healthcheck";
 
-/// Works for a pool, if the arguments ask for it.
+/// Works for a pool, or says whether the worker here does, if the arguments ask for it.
 pub(crate) fn asked(args: impl Iterator<Item = OsString>) -> Option<Exit> {
     let args: Vec<OsString> = args.collect();
+    if args.len() == 2 && args[1] == HEALTHCHECK {
+        return Some(match PoolSettings::read(|name| std::env::var_os(name)) {
+            Ok(settings) => health::check(&settings),
+            Err(mistakes) => refused(mistakes),
+        });
+    }
     let at = args.iter().position(|arg| arg == POOL || arg == MEMBER)?;
     let is_member = args[at] == MEMBER;
     // What stands before it selects the worker within another program.
@@ -69,12 +80,14 @@ pub(crate) fn asked(args: impl Iterator<Item = OsString>) -> Option<Exit> {
         .and_then(|invocation| Ok((PoolSettings::read(|name| std::env::var_os(name))?, invocation)));
     let (settings, invocation) = match read {
         Ok(read) => read,
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| log::line("-", mistake));
-            return Some(Exit::Internal);
-        }
+        Err(mistakes) => return Some(refused(mistakes)),
     };
     Some(if is_member { member::run(settings, invocation) } else { watchdog::run(&settings, &invocation) })
+}
+
+fn refused(mistakes: Vec<String>) -> Exit {
+    mistakes.iter().for_each(|mistake| log::line("-", mistake));
+    Exit::Internal
 }
 
 /// The most slots of one worker: each is a thread and a connection.
