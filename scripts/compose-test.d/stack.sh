@@ -110,6 +110,8 @@ up_with() {
 bring_up() {
   up_with 5 --build
   await_healthy 5
+  # shellcheck disable=SC2016 # the container's shell is meant
+  stack exec -T worker sh -c '[ -z "${AWS_ENDPOINT_URL_S3+set}" ]' || die "a variable that nobody set is set"
   echo "up: 5 workers, $(stack ps --format '{{.Image}}' | sort -u | wc -l) images"
 }
 
