@@ -101,6 +101,7 @@ test-all: ## Runs everything; a missing tool is an error.
 	@$(STAGE) crash-points $(MAKE) --no-print-directory crash-points
 	@TEST_EVERYTHING=1 $(STAGE) test-backends $(MAKE) --no-print-directory test-backends
 	@TEST_EVERYTHING=1 $(STAGE) test-infra $(MAKE) --no-print-directory test-infra
+	@TEST_EVERYTHING=1 $(STAGE) test-compose $(MAKE) --no-print-directory test-compose
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(STAGE) hello scripts/hello "$(BINARY)"
 
