@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short simulate soak model crash-points
+.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short bench-pool chaos-redis simulate soak model fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,11 +66,20 @@ POINTS ?=
 OCCURRENCES ?=
 crash-points: ## Kills it before and after everything it does, or at POINTS=close; OCCURRENCES=all: each time.
 	CRASH_POINTS=$(POINTS) CRASH_OCCURRENCES=$(OCCURRENCES) cargo test --locked --quiet -p agent-runner-testbed \
-	  --features agent-runner-testbed/crash-points --test crash_points -- --nocapture
+	  --features agent-runner-testbed/crash-points --test crash_points
 
 SPACES ?= all
 model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.
 	cargo test --locked -p agent-runner-plan --test model_spaces -- $(SPACES)
+
+DECODES ?= 10000000
+fuzz: ## Decodes DECODES=10000000 hostile inputs made from SEED=0 on, over all cores.
+	cargo run --release --locked --quiet -p agent-runner-testbed --no-default-features --bin fuzz -- --decodes $(DECODES) --seed $(or $(SEED),0)
+
+# At 40 to 80 cases a second; the cases are counted at the end.
+FUZZ_SECONDS ?= 2400
+fuzz-http: build ## Asks the API whatever its OpenAPI document allows and forbids for FUZZ_SECONDS, with SEED if given.
+	@TEST_EVERYTHING=1 VENV=$(VENV) scripts/fuzz-http "$(BINARY)" 1000 $(FUZZ_SECONDS)
 
 # Every backend. The suites of the lean run are not repeated; what they test does not depend on these features.
 FULL := -p agent-runner-backends -p agent-runner-reconciler -p agent-runner-worker -p agent-runner-testbed \
@@ -104,6 +113,7 @@ test-all: ## Runs everything; a missing tool is an error.
 	@TEST_EVERYTHING=1 $(STAGE) test-compose $(MAKE) --no-print-directory test-compose
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(STAGE) hello scripts/hello "$(BINARY)"
+	@TEST_EVERYTHING=1 VENV=$(VENV) $(STAGE) fuzz-http scripts/fuzz-http "$(BINARY)" 5
 
 check: ## Checks formatting, lints and the forbidden edges between crates.
 	cargo fmt --all --check
@@ -125,6 +135,15 @@ bench: build ## Measures the main job against its goals: target/bench/main-job.j
 
 bench-short: BENCH_FLAGS += --short --rounds 1
 bench-short: bench ## The same with small numbers in one round: shows that the benchmark works, and no speed.
+
+bench-pool: ## Measures the team's stack against BullMQ and Celery: target/bench/pool.json and a table, 10 minutes.
+	cargo build --release --locked --quiet $(IMAGES) $(STATIC)
+	cargo run --release --locked --quiet -p agent-runner-testbed --features redis --bin bench-pool -- \
+	  --programs "$(dir $(BINARY))" $(BENCH_FLAGS)
+
+chaos-redis: ## Kills any part of the team's stack every second for two minutes under 2,000 jobs.
+	TESTBED_CHAOS_SECONDS=120 TESTBED_CHAOS_JOBS=2000 cargo test --locked -p agent-runner-testbed --features redis \
+	  --test pool_team -- --nocapture killed_every_second
 
 SEEDS ?= 100000
 simulate: ## Runs the reconciler in a simulated world with SEEDS=100000 seeds from FROM=0 on, over all cores.

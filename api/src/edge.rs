@@ -70,7 +70,8 @@ pub(crate) async fn edge(State(shared): State<Arc<Shared>>, request: Request, ne
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let method = method_label(request.method());
     let query = request.uri().query().unwrap_or_default();
-    let pretty = has(query, "pretty");
+    let pretty = has(query, "pretty")
+        && !["pretty=false", "pretty=0"].iter().any(|no| query.split('&').any(|p| p == *no));
     let long = has(query, "wait") && request.method() != Method::POST;
     let path = request.uri().clone();
     let id = request_id(request.headers());

@@ -1,5 +1,7 @@
 //! `/openapi.json`, made of the routes' descriptions.
 
+mod precise;
+
 use crate::problem::{FieldProblem, ProblemBody};
 use crate::routes::{
     artifacts, attempts, batch, create, events, explain, health, job, list, logs, patch, result, verbs,
@@ -8,6 +10,7 @@ use crate::schema::{
     ArtifactList, AttemptList, BatchAnswer, BatchRequest, DryRun, EventList, Explanation, HealthDocument,
     JobDocument, JobList, JobRequest, JobSummary, RetryRequest,
 };
+use precise::Precise;
 use std::sync::LazyLock;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
@@ -44,7 +47,7 @@ impl utoipa::Modify for Bearer {
 
 #[derive(OpenApi)]
 #[openapi(
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Precise),
     info(
         title = "agent-runner",
         description = "Submit jobs, watch and change them.",

@@ -34,8 +34,7 @@ impl Params {
                 pairs
             }
         };
-        // Every answer can be asked for in a readable form, see `crate::edge`.
-        Ok(Self { pairs, known: vec!["pretty"], errors: Vec::new() })
+        Ok(Self { pairs, known: Vec::new(), errors: Vec::new() })
     }
 
     fn refuse(&mut self, name: &str, value: &str, message: impl Into<String>) {
@@ -120,8 +119,9 @@ impl Params {
         })
     }
 
-    /// Reports everything that is wrong.
+    /// Reports everything that is wrong. Every answer can be asked for in a readable form, see `crate::edge`.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
+        self.flag("pretty");
         let known = std::mem::take(&mut self.known);
         for (name, _) in std::mem::take(&mut self.pairs) {
             if !known.contains(&name.as_str()) {

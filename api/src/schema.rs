@@ -58,10 +58,13 @@ described! {
         #[schema(minimum = 1, maximum = 100)]
         max_attempts: Option<u32>,
         /// From the start of an attempt to its stop; default 3600.
+        #[schema(minimum = 1, maximum = 1123200)]
         attempt_timeout_seconds: Option<u64>,
         /// From the claim of an attempt until its worker must have started; default 600.
+        #[schema(minimum = 1, maximum = 86400)]
         start_timeout_seconds: Option<u64>,
         /// Over waiting and all tries of a run; default 86400.
+        #[schema(minimum = 1, maximum = 1123200)]
         active_deadline_seconds: Option<u64>,
         /// The pause before the next try.
         backoff: Option<BackoffRequest>,
@@ -84,28 +87,35 @@ described! {
         #[schema(value_type = Object)]
         labels: Option<String>,
         /// Default 604800: seven days.
+        #[schema(minimum = 0, maximum = 315360000)]
         ttl_seconds_after_finished: Option<u64>,
         /// Fails the job when its estimated cost passes this.
+        #[schema(minimum = 0.000001, maximum = 1000000.0)]
         max_cost_usd: Option<f64>,
         /// Hold the job.
         suspend: Option<bool>,
         /// End the job as FAILED/Cancelled.
         cancel: Option<bool>,
         /// Grows by one for each forced retry; never shrinks.
+        #[schema(minimum = 0, maximum = 1000000000)]
         retry: Option<u64>,
     }
     /// `min(initial_seconds * factor^n, max_seconds)`, with 10 % jitter.
     BackoffRequest {
         /// Default 10.
+        #[schema(minimum = 0, maximum = 86400)]
         initial_seconds: Option<u64>,
         /// Default 2.
+        #[schema(minimum = 1, maximum = 10)]
         factor: Option<u32>,
         /// Default 300.
+        #[schema(minimum = 0, maximum = 86400)]
         max_seconds: Option<u64>,
     }
     /// Ordered rules.
     FailurePolicyRequest {
         /// At most 20.
+        #[schema(max_items = 20)]
         rules: Vec<FailureRuleRequest>,
     }
     /// Matches when every list that is there holds the attempt's value.
@@ -124,10 +134,13 @@ described! {
     /// The size of a task.
     ResourcesRequest {
         /// 1024 units are one vCPU.
+        #[schema(minimum = 256, maximum = 16384)]
         cpu: u32,
         /// MiB.
+        #[schema(minimum = 512, maximum = 122880)]
         memory_mib: u32,
         /// 21 to 200.
+        #[schema(minimum = 21, maximum = 200)]
         ephemeral_storage_gib: Option<u32>,
     }
     /// A job: flat fields, then the sections as stored. Launch tokens are cut to their first eight digits.

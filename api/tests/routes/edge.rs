@@ -140,3 +140,14 @@ async fn answers_are_not_kept_by_caches_or_guessed_at_by_browsers() {
         ("no-store", "nosniff")
     );
 }
+
+#[tokio::test]
+async fn pretty_can_be_declined_and_is_checked_like_every_parameter() {
+    // schemathesis: any text was taken, and `false` indented.
+    let rig = Rig::new();
+    let plain = rig.get("/health?pretty=false").await;
+    assert!(!plain.text.trim_end().contains('\n'), "{}", plain.text);
+    for query in ["pretty=null", "pretty=true&pretty=true"] {
+        rig.get(&format!("/health?{query}")).await.problem(400, "invalid-query");
+    }
+}
