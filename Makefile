@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short bench-pool chaos-redis simulate soak model fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short simulate soak model fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,7 +66,7 @@ POINTS ?=
 OCCURRENCES ?=
 crash-points: ## Kills it before and after everything it does, or at POINTS=close; OCCURRENCES=all: each time.
 	CRASH_POINTS=$(POINTS) CRASH_OCCURRENCES=$(OCCURRENCES) cargo test --locked --quiet -p agent-runner-testbed \
-	  --features agent-runner-testbed/crash-points --test crash_points
+	  --features agent-runner-testbed/crash-points --test crash_points -- --nocapture
 
 SPACES ?= all
 model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.
@@ -135,15 +135,6 @@ bench: build ## Measures the main job against its goals: target/bench/main-job.j
 
 bench-short: BENCH_FLAGS += --short --rounds 1
 bench-short: bench ## The same with small numbers in one round: shows that the benchmark works, and no speed.
-
-bench-pool: ## Measures the team's stack against BullMQ and Celery: target/bench/pool.json and a table, 10 minutes.
-	cargo build --release --locked --quiet $(IMAGES) $(STATIC)
-	cargo run --release --locked --quiet -p agent-runner-testbed --features redis --bin bench-pool -- \
-	  --programs "$(dir $(BINARY))" $(BENCH_FLAGS)
-
-chaos-redis: ## Kills any part of the team's stack every second for two minutes under 2,000 jobs.
-	TESTBED_CHAOS_SECONDS=120 TESTBED_CHAOS_JOBS=2000 cargo test --locked -p agent-runner-testbed --features redis \
-	  --test pool_team -- --nocapture killed_every_second
 
 SEEDS ?= 100000
 simulate: ## Runs the reconciler in a simulated world with SEEDS=100000 seeds from FROM=0 on, over all cores.
