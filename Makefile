@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short simulate soak model fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short chaos-redis simulate soak model fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -135,6 +135,10 @@ bench: build ## Measures the main job against its goals: target/bench/main-job.j
 
 bench-short: BENCH_FLAGS += --short --rounds 1
 bench-short: bench ## The same with small numbers in one round: shows that the benchmark works, and no speed.
+
+chaos-redis: ## Kills any part of the team's stack every second for two minutes under 2,000 jobs.
+	TESTBED_CHAOS_SECONDS=120 TESTBED_CHAOS_JOBS=2000 cargo test --locked -p agent-runner-testbed --features redis \
+	  --test pool_team -- --nocapture killed_every_second
 
 SEEDS ?= 100000
 simulate: ## Runs the reconciler in a simulated world with SEEDS=100000 seeds from FROM=0 on, over all cores.

@@ -1,5 +1,8 @@
 //! The team's stack with its real programs: Redis, the API, the reconciler and workers of a pool.
 
+#[path = "pool_team/chaos.rs"]
+mod chaos;
+
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;

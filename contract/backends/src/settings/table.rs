@@ -96,7 +96,7 @@ const GENERAL: &[Setting] = &[
         "Where a reconciler in its own process serves /metrics, /livez and /readyz. `up` serves them beside the API.",
     ),
     Setting {
-        default_words: "twice the cores",
+        default_words: "twice the cores; with a pool, as many as it has slots",
         ..setting(
             "AGENT_RUNNER_MAX_CONCURRENT_TASKS",
             "",
@@ -173,6 +173,18 @@ const GENERAL: &[Setting] = &[
         "2",
         "0 to 3600",
         "Worker: seconds between two pieces of a running agent's logs; 0: logs are stored at the end only.",
+    ),
+    setting(
+        "AGENT_RUNNER_POOL_LEASE_SECONDS",
+        "30",
+        "2 to 60",
+        "Worker: seconds of silence, and ten more, after which others take over what a worker of a pool ran; it ends its agents after half of them.",
+    ),
+    setting(
+        "AGENT_RUNNER_DRAIN_SECONDS",
+        "20",
+        "0 to 3600",
+        "Worker: seconds that attempts may go on after a worker of a pool is told to stop; then they are stopped.",
     ),
     Setting {
         default_words: "the address of AGENT_RUNNER_LISTEN",
