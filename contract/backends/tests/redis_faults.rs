@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+// A loaded machine takes its time to start a server again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again until the answer is no error, as every caller of the port does.
 async fn patiently<T, F: Future<Output = Result<T, RecordsError>>>(mut ask: impl FnMut() -> F) -> T {
