@@ -66,7 +66,7 @@ POINTS ?=
 OCCURRENCES ?=
 crash-points: ## Kills it before and after everything it does, or at POINTS=close; OCCURRENCES=all: each time.
 	CRASH_POINTS=$(POINTS) CRASH_OCCURRENCES=$(OCCURRENCES) cargo test --locked --quiet -p agent-runner-testbed \
-	  --features agent-runner-testbed/crash-points --test crash_points -- --nocapture
+	  --features agent-runner-testbed/crash-points --test crash_points
 
 SPACES ?= all
 model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.

@@ -68,7 +68,8 @@ fn effects() -> Vec<Effect> {
     ]
 }
 
-/// The runs: each point at its first occurrence and one in the middle, where there are as many.
+/// The runs: each point at its first occurrence and one in the middle, where there are as many, and twice in a
+/// row where dying does not keep it from coming again.
 fn aims(passed: &BTreeMap<Point, u64>) -> Vec<Aim> {
     let all = std::env::var("CRASH_OCCURRENCES").is_ok_and(|text| text == "all");
     let only = std::env::var("CRASH_POINTS").unwrap_or_default();
@@ -87,6 +88,10 @@ fn aims(passed: &BTreeMap<Point, u64>) -> Vec<Aim> {
         let count = if point.act == Act::Kill { 1 } else { count };
         let occurrences = if all { (1..=count).collect() } else { BTreeSet::from([1, count / 2 + 1]) };
         aims.extend(occurrences.into_iter().map(|n| Aim(vec![(point, n)])));
+        if point.side == Side::Orchestrator && point.moment == Moment::Before {
+            // What was not done is done again, and the next orchestrator dies there, too.
+            aims.push(Aim(vec![(point, 1), (point, 2)]));
+        }
     }
     aims.retain(|aim| aim.to_string().contains(&only));
     aims
@@ -163,7 +168,8 @@ fn wrong_with(aim: &Aim, undisturbed: &End) -> Vec<String> {
     let end = match catch_unwind(AssertUnwindSafe(|| run(aim))) {
         Ok(end) => end,
         Err(panic) => {
-            let words = panic.downcast_ref::<String>().cloned();
+            let literal = || panic.downcast_ref::<&str>().map(|&words| words.to_owned());
+            let words = panic.downcast_ref::<String>().cloned().or_else(literal);
             return vec![words.unwrap_or_else(|| "it panicked".to_owned())];
         }
     };

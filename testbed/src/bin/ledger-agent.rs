@@ -6,6 +6,7 @@
 //! | `ledger` | the file to write to; needed |
 //! | `sleep_ms` | how long to work |
 //! | `first_sleep_ms` | how long to work in attempt 1, when that is another time |
+//! | `until` | work until this file exists instead |
 //! | `exit` | the exit code |
 //! | `fail_times` | end with `exit` (or 1) while the attempt's number is at most this |
 //! | `abort` | end by SIGABRT |
@@ -33,6 +34,8 @@ struct Payload {
     sleep_ms: u64,
     #[serde(default)]
     first_sleep_ms: Option<u64>,
+    #[serde(default)]
+    until: Option<PathBuf>,
     #[serde(default)]
     exit: u8,
     #[serde(default)]
@@ -104,11 +107,13 @@ impl Agent {
                     return false;
                 }
             }
-            if left.is_zero() {
+            let over = self.payload.until.as_ref().map_or(left.is_zero(), |file| file.exists());
+            if over {
                 return true;
             }
             // A signal does not end the sleep of a thread; 5 ms is how late the agent may notice it.
-            std::thread::sleep(left.min(Duration::from_millis(5)));
+            let pause = Duration::from_millis(5);
+            std::thread::sleep(if self.payload.until.is_some() { pause } else { left.min(pause) });
         }
     }
 

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testbed::client::word;
@@ -102,8 +103,8 @@ impl Run<'_> {
         let Some((pid, status)) = self.stack.died() else { return };
         assert_eq!(status.signal(), Some(9), "up ended: {status:?}");
         self.deaths.push(pid);
+        // It may die again before it is ready.
         self.stack.launch();
-        self.stack.ready();
     }
 
     /// Does `look` until it answers.
@@ -145,7 +146,7 @@ impl Run<'_> {
             ("success", job("ledger", json!({"sleep_ms": 1300, "files": 1, "more": "x".repeat(5000)}))),
             ("failing", job("ledger", json!({"exit": 3, "say": 10}))),
             ("cancelled", job("stubborn", json!({"sleep_ms": 60_000, "ignore_sigterm": true}))),
-            ("retried", job("ledger", json!({"first_sleep_ms": 60_000, "files": 1}))),
+            ("retried", job("ledger", json!({"until": self.go(), "files": 1}))),
             ("collected", job("ledger", json!({}))),
         ];
         for (name, desired) in jobs {
@@ -178,6 +179,20 @@ impl Run<'_> {
         }
     }
 
+    /// What the agent of the job that is retried by force waits for, in each attempt.
+    fn go(&self) -> PathBuf {
+        self.stack.ledger().path().with_extension("go")
+    }
+
+    /// Waits until the job's run of this number has begun.
+    fn begun(&mut self, name: &str, number: u64) {
+        let (client, path) = (self.stack.client(), format!("/jobs/{}", self.ids[name]));
+        self.until(&format!("run {number} of {name}"), |_| {
+            let answer = client.ask("GET", &path, &[], None).ok()?;
+            (answer.body.pointer("/control/run") == Some(&json!(number))).then_some(())
+        });
+    }
+
     /// Waits until the job's run of this number has ended.
     fn ended(&mut self, name: &str, number: u64) {
         let (client, id) = (self.stack.client(), self.ids[name].clone());
@@ -191,6 +206,8 @@ impl Run<'_> {
     fn operate(&mut self) {
         self.executing("retried");
         self.patch("retried", &json!({"retry": 1}));
+        self.begun("retried", 2);
+        std::fs::write(self.go(), "").expect("a file");
         self.executing("cancelled");
         self.hang("cancelled");
         self.patch("cancelled", &json!({"cancel": true}));
@@ -252,10 +269,11 @@ impl Run<'_> {
 
     /// Lets the time of one job come.
     fn collect(&mut self) {
-        self.patch("collected", &json!({"ttl_seconds_after_finished": 0}));
         let (client, id) = (self.stack.client(), self.ids["collected"].clone());
+        let patch = json!({"ttl_seconds_after_finished": 0}).to_string();
+        // Again and again: the answer may be lost, and the job be gone when it is asked for again.
         self.until("the collection", |_| {
-            let answer = client.ask("GET", &format!("/jobs/{id}"), &[], None).ok()?;
+            let answer = client.ask("PATCH", &format!("/jobs/{id}"), &[], Some(&patch)).ok()?;
             (answer.status == 404).then_some(())
         });
         let folder = self.stack.artifacts().join("jobs").join(&id);
@@ -284,6 +302,7 @@ impl Run<'_> {
             assert!(!testbed::procfs::is_alive(pid), "{point} did not end process {pid}");
         }
         assert_eq!(self.deaths.len(), orchestrators, "an orchestrator died of something else");
+        self.stack.ready();
         bereft
     }
 
