@@ -26,7 +26,7 @@ pub(super) struct Memory {
 
 /// One job.
 pub(super) struct Row {
-    created: Raw<Created>,
+    pub(super) created: Raw<Created>,
     pub(super) desired: Raw<Desired>,
     pub(super) control: Option<Raw<Control>>,
     pub(super) status: Option<Raw<StatusView>>,
@@ -51,7 +51,7 @@ pub(super) struct AttemptRow {
     pub(super) number: u32,
     pub(super) claim: Raw<Claim>,
     pub(super) gate: Option<Raw<Gate>>,
-    report: Option<Raw<Report>>,
+    pub(super) report: Option<Raw<Report>>,
     pub(super) closing: Option<Raw<Closing>>,
 }
 

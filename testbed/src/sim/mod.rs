@@ -42,6 +42,7 @@ mod lease;
 mod memory;
 mod operator;
 mod oracle;
+pub mod poison;
 mod records;
 mod worker;
 mod world;

@@ -55,6 +55,8 @@ pub(super) struct State {
     pub(super) lease: Option<Row>,
     pub(super) scripts: BTreeMap<JobId, Script>,
     pub(super) truth: Truth,
+    /// How often reconcilers have read each job.
+    pub(super) looks: BTreeMap<JobId, u64>,
     /// The most open attempts, in all and by queue, where one reconciler without faults has to keep to them.
     pub(super) limits: Option<(u32, BTreeMap<String, u32>)>,
     hints: Vec<HintSender>,
@@ -117,6 +119,7 @@ impl World {
             lease: None,
             scripts: BTreeMap::new(),
             truth: Truth::default(),
+            looks: BTreeMap::new(),
             limits: None,
             hints: Vec::new(),
         };

@@ -1,0 +1,17 @@
+//! What records that nobody can decode cost the others.
+
+use testbed::sim::poison::cost;
+
+#[test]
+fn a_hundred_poisoned_records_of_every_kind_do_not_delay_a_hundred_good_jobs() {
+    for seed in 0..10 {
+        let (alone, among) = (cost(seed, 0), cost(seed, 100));
+        testbed::say(&format!("seed {seed}: alone {alone:?}, among poisoned {among:?}"));
+        assert!(among.poisoned_passes >= 100, "nobody looked at the poisoned ones: {among:?}");
+        // The same work; a look more or less comes from the order in which calls end.
+        assert!(among.passes * 10 <= alone.passes * 11, "seed {seed}: {alone:?}, {among:?}");
+        assert!(among.ended * 10 <= alone.ended * 11, "seed {seed}: {alone:?}, {among:?}");
+        // A poisoned record is looked at, explained, and left until it changes.
+        assert!(among.poisoned_passes <= 100 * 6, "the loop comes back to poisoned records: {among:?}");
+    }
+}
