@@ -14,7 +14,8 @@ have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 remove_images() {
   [[ -z $engine && ${#our_images[@]} -gt 0 ]] || return 0
   docker rmi -f "${our_images[@]}" >/dev/null 2>&1
-  docker image prune -f --filter "label=agent-runner.test=$$" >/dev/null 2>&1
+  # The builder without BuildKit leaves the stages before its target, which nobody uses.
+  docker image prune -f --filter 'label=org.opencontainers.image.title=agent-runner orchestrator' >/dev/null 2>&1
 }
 
 find_images() {
