@@ -87,7 +87,7 @@ FULL := -p agent-runner-backends -p agent-runner-reconciler -p agent-runner-work
 
 test-backends: ## Runs the tests against Redis, MiniStack, DynamoDB Local and the ECS double.
 	cargo test $(FULL) --locked --quiet --lib \
-	  --test 'redis_*' --test 'dynamodb_*' --test 's3_*' --test 'sqs_*' --test 'pool*' --test 'ecs_*'
+	  --test 'redis_*' --test 'dynamodb_*' --test 's3_*' --test 'sqs_*' --test 'pool*' --test 'ecs_*' --test 'aws_*'
 
 test-infra: ## Tests the Terraform module and the scripts of infra/ offline.
 	@VENV=$(VENV) scripts/infra-test

@@ -333,11 +333,7 @@ impl Gates {
     /// # Errors
     /// No port.
     pub fn start(upstream: &str) -> io::Result<Self> {
-        Ok(Self {
-            dynamodb: Gate::start(upstream)?,
-            sqs: Gate::start(upstream)?,
-            s3: Gate::start(upstream)?,
-        })
+        Ok(Self { dynamodb: Gate::start(upstream)?, sqs: Gate::start(upstream)?, s3: Gate::start(upstream)? })
     }
 
     /// What the SDKs read.

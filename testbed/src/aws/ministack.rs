@@ -137,7 +137,9 @@ impl Ministack {
         let (mut items, mut body) = (Vec::new(), json!({"TableName": table, "ConsistentRead": true}));
         loop {
             let page = self.call("dynamodb", "DynamoDB_20120810.Scan", &body);
-            items.extend(page["Items"].as_array().into_iter().flatten().map(|item| plain(&json!({"M": item}))));
+            items.extend(
+                page["Items"].as_array().into_iter().flatten().map(|item| plain(&json!({"M": item}))),
+            );
             match page.get("LastEvaluatedKey") {
                 Some(key) => body["ExclusiveStartKey"] = key.clone(),
                 None => return items,
@@ -171,7 +173,8 @@ mod tests {
 
     #[test]
     fn an_attribute_reads_as_the_json_that_it_stands_for() {
-        let item = json!({"M": {"n": {"N": "7"}, "l": {"L": [{"S": "a"}, {"BOOL": true}]}, "z": {"NULL": true}}});
+        let item =
+            json!({"M": {"n": {"N": "7"}, "l": {"L": [{"S": "a"}, {"BOOL": true}]}, "z": {"NULL": true}}});
         assert_eq!(plain(&item), json!({"n": 7, "l": ["a", true], "z": null}));
     }
 }

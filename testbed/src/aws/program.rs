@@ -34,9 +34,13 @@ impl Program {
         self.child = Some(child.expect("it can be started"));
     }
 
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     fn signal(&self, signal: Signal) {
-        if let Some(child) = &self.child {
-            procfs::signal(child.id().cast_signed(), signal);
+        if let Some(pid) = self.pid() {
+            procfs::signal(pid.cast_signed(), signal);
         }
     }
 
