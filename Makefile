@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-infra test-compose test-all check audit deps bench bench-short chaos-redis simulate soak model fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short chaos-redis simulate soak model fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -88,6 +88,9 @@ FULL := -p agent-runner-backends -p agent-runner-reconciler -p agent-runner-work
 test-backends: ## Runs the tests against Redis, MiniStack, DynamoDB Local and the ECS double.
 	cargo test $(FULL) --locked --quiet --lib \
 	  --test 'redis_*' --test 'dynamodb_*' --test 's3_*' --test 'sqs_*' --test 'pool*' --test 'ecs_*' --test 'aws_*'
+
+test-aws-long: ## Runs 500 jobs as on AWS with every fault of ECS, and outages of 30 s: MiniStack and the ECS double.
+	TESTBED_LONG=1 cargo test $(FULL) --locked --test aws_faults -- --nocapture --test-threads 1
 
 test-infra: ## Tests the Terraform module and the scripts of infra/ offline.
 	@VENV=$(VENV) scripts/infra-test

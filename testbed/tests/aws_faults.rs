@@ -1,14 +1,17 @@
-//! The system as on AWS when reconcilers are killed and paused, hints get lost and repeated, and a service cannot be
-//! reached. The judge looks at what the agents wrote down.
+//! The system as on AWS when ECS fails in every way that the double knows, reconcilers are killed and paused, hints
+//! get lost and repeated, and a service cannot be reached. The judge looks at what the agents wrote down.
 //!
-//! `TESTBED_SEED` repeats the choices of a run. `TESTBED_LONG` makes outages last 30 s instead of 5.
+//! `TESTBED_SEED` repeats the choices of a run. `TESTBED_LONG` makes it 500 jobs instead of 60, and outages of 30 s
+//! instead of 5.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use testbed::aws::{AwsStack, Options, Outage, Way};
+use testbed::ecs::Post;
 use testbed::judge::judge;
+use testbed::pump::Treatment;
 use testbed::{Client, Dice, leave_out, ledger_agent};
 
 /// What was missed by ECS is believed gone after a minute and looked for again after another.
@@ -105,6 +108,66 @@ impl Play {
         testbed::say(&format!("{}: settled after {settled:.1?}, epoch {epoch:?}, {calls}", self.what));
         assert_eq!(self.stack.metrics(leader).metric("agent_runner_panics_total"), 0.0);
     }
+}
+
+/// Every fault of the double, each once in some calls. Delays are in time that runs 20 times faster.
+fn every_fault() -> Value {
+    let mut all = vec![
+        // Longer than the client waits: 300 s are 15 s here.
+        json!({"fault": "DelayRequest", "seconds": 300, "times": 2, "one_in": 20}),
+        json!({"fault": "Delay", "seconds": 300, "times": 2, "one_in": 20}),
+        json!({"fault": "Delay", "seconds": 20, "action": "*", "times": 10, "one_in": 10}),
+        json!({"fault": "Throttle", "action": "*", "times": 20, "one_in": 15}),
+        json!({"fault": "Error500", "action": "*", "times": 20, "one_in": 15}),
+        json!({"fault": "DropRequest", "action": "*", "times": 20, "one_in": 15}),
+        json!({"fault": "DropAnswerAfterApplying", "action": "*", "times": 20, "one_in": 15}),
+        json!({"fault": "Refuse", "code": "InvalidParameterException", "times": 5, "one_in": 15,
+            "message": "Error retrieving security group information: Request limit exceeded (ErrorCode: RequestLimitExceeded)"}),
+        json!({"fault": "Vanish", "times": 3, "one_in": 15}),
+        json!({"fault": "LaunchAfter", "seconds": 60, "times": 5, "one_in": 10}),
+        json!({"fault": "LaunchAndFinishBeforeAnswer", "times": 3, "one_in": 10}),
+        json!({"fault": "Missing", "seconds": 100, "times": 5, "one_in": 8}),
+        json!({"fault": "KillTask", "seconds": 5, "times": 5, "one_in": 8}),
+        json!({"fault": "KillTask", "seconds": 0, "times": 3, "one_in": 8, "reason": ""}),
+    ];
+    for fault in ["NoCapacity", "QuotaExhausted", "FailToStart", "SpotInterrupt"] {
+        all.push(json!({"fault": fault, "times": 5, "one_in": 8, "seconds": 40}));
+    }
+    Value::Array(all)
+}
+
+/// ECS forgets stopped tasks, and tokens of them, long before their hour is over. Some are forgotten already.
+fn forget_some(play: &mut Play) {
+    let state = play.stack.double().state();
+    let tasks = state["tasks"].as_array().cloned().unwrap_or_default();
+    let stopped: Vec<&Value> = tasks.iter().filter(|task| task["lastStatus"] == "STOPPED").collect();
+    if let Some(task) = play.dice.one_of(&stopped) {
+        let _ = play.stack.faults(&json!([{"fault": "Forget", "token": task["clientToken"]}]));
+    }
+    if let Some(task) = play.dice.one_of(&stopped) {
+        let _ = play.stack.faults(&json!([{"fault": "Forget", "task": task["taskArn"]}]));
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_done_twice_whatever_ecs_does() {
+    let Some(mut play) = Play::begin("every fault of ECS", |options| {
+        options.slots = 16;
+        options.resync_seconds = 5;
+        options.task_events =
+            Post { duplicate_one_in: 5, lose_one_in: 5, delay_up_to: Duration::from_secs(20) };
+        options.records_hints = Treatment { lose_one_in: 5, copies: 2, shuffle: true, seed: 7 };
+    }) else {
+        return;
+    };
+    assert!(play.stack.faults(&every_fault()));
+    let rounds = if long() { 50 } else { 6 };
+    for _ in 0..rounds {
+        play.submit(9);
+        play.cancel_some(1);
+        forget_some(&mut play);
+    }
+    play.end(0);
 }
 
 #[test]
