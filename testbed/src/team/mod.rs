@@ -317,7 +317,7 @@ impl Team {
             .collect();
         parts.extend(self.redis.pid());
         let mut all = procfs::belonging_to(self.folder());
-        all.retain(|p| !parts.contains(&p.pid) && !(is_member(p) && parts.contains(&p.parent)));
+        all.retain(|p| !(parts.contains(&p.pid) || is_member(p) && parts.contains(&p.parent)));
         all
     }
 
