@@ -7,7 +7,7 @@ SHELL := bash
 # What end-to-end tests call as an operator would; their packages have the same names on Debian and Ubuntu.
 TOOLS := curl jq python3 sqlite3
 # What the tests of the other backends, of the infrastructure and of the containers start.
-SERVERS := redis-server promtool java npm terraform shellcheck dockerd debootstrap
+SERVERS := redis-server redis-cli promtool java npm ip terraform shellcheck dockerd debootstrap
 VENV := target/venv
 # Servers live where ordinary users do not look.
 export PATH := $(PATH):/usr/sbin:/sbin

@@ -145,13 +145,15 @@ run_python_agent() {
   }
   up_with 2 --build
   await_healthy 2
-  container=$(stack ps -q worker | head -n 1)
+  # Not through head, whose early end would be an error of the pipe.
+  container=$(stack ps -q worker)
+  container=${container%%$'\n'*}
   [[ $(docker inspect --format '{{.Config.Image}}' "$container") == "$AGENT_RUNNER_PYTHON_WORKER_IMAGE" ]] ||
     die "the workers have another image"
   id=$(curl -sS "http://localhost:$port/jobs" -H 'Content-Type: application/json' \
     -d '{"job_type": "word_count", "payload": {"text": "to be or not to be"}}' | jq -er .job_id)
   jobs await "$id" '.status == "SUCCEEDED" and .result.words == 6 and .result.most_frequent[0] == ["to", 2]'
-  curl -sSf "http://localhost:$port/jobs/$id/logs" | grep -q "Python .*: 6 words" || die "the agent's log is not there"
+  curl -sSf "http://localhost:$port/jobs/$id/logs" | grep "Python .*: 6 words" >/dev/null || die "the agent's log is not there"
   echo "python-agent: $id has succeeded"
 }
 
