@@ -111,9 +111,9 @@ test-all: ## Runs everything; a missing tool is an error.
 	@$(STAGE) check $(MAKE) --no-print-directory check
 	@TEST_EVERYTHING=1 $(STAGE) test $(MAKE) --no-print-directory test
 	@$(STAGE) crash-points $(MAKE) --no-print-directory crash-points
-	@TEST_EVERYTHING=1 $(STAGE) test-backends $(MAKE) --no-print-directory test-backends
-	@TEST_EVERYTHING=1 $(STAGE) test-infra $(MAKE) --no-print-directory test-infra
-	@TEST_EVERYTHING=1 $(STAGE) test-compose $(MAKE) --no-print-directory test-compose
+	@TEST_EVERYTHING=1 $(STAGE) --twice test-backends $(MAKE) --no-print-directory test-backends
+	@TEST_EVERYTHING=1 $(STAGE) --twice test-infra $(MAKE) --no-print-directory test-infra
+	@TEST_EVERYTHING=1 $(STAGE) --twice test-compose $(MAKE) --no-print-directory test-compose
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(STAGE) hello scripts/hello "$(BINARY)"
 	@TEST_EVERYTHING=1 VENV=$(VENV) $(STAGE) fuzz-http scripts/fuzz-http "$(BINARY)" 5
