@@ -7,8 +7,10 @@ use crate::work::{PassError, Work};
 use backends::crash::{self, Act};
 use backends::{Content, GateAnswer, Loaded, Publication, WriteAnswer};
 use contract::attempt::{Budget, Evidence, INLINE_PAYLOAD, ManifestEntry, Verdict};
+use contract::desired::Capacity;
 use contract::{
-    Attempt, Claim, Closing, Control, Desired, JsonText, LaunchToken, LeaveReason, PayloadRef, Raw, TaskId,
+    Attempt, Claim, Closing, Control, Desired, JsonText, LaunchRequest, LaunchToken, LeaveReason, PayloadRef,
+    Raw, TaskId,
 };
 use plan::{ClaimDraft, Effect, LaunchSaid, Published, Snapshot};
 use sha2::{Digest, Sha256};
@@ -50,6 +52,15 @@ impl Work {
         }
     }
 
+    /// The launch request for a job on this capacity. `desired`, which holds the payload, is copied only where the
+    /// decision core has resolved `spot_then_on_demand` to something else than it says.
+    fn request(&self, desired: &Desired, capacity: Capacity) -> LaunchRequest {
+        if capacity == desired.capacity {
+            return self.parts.tasks.request(desired);
+        }
+        self.parts.tasks.request(&Desired { capacity, ..desired.clone() })
+    }
+
     async fn claim(
         &self,
         loaded: &mut Loaded,
@@ -75,7 +86,7 @@ impl Work {
             attempt_timeout_seconds: desired.attempt_timeout_seconds,
             start_timeout_seconds: desired.start_timeout_seconds,
             stop_grace_seconds: job_type.stop_grace_seconds,
-            request: self.parts.tasks.request(&Desired { capacity: draft.capacity, ..desired.clone() }),
+            request: self.request(desired, draft.capacity),
         };
         let token = self.parts.random.token();
         control.token = Some(token.clone());
