@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short chaos-redis simulate soak model fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-peers bench-pool bench-pool-short chaos-redis simulate soak model fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -138,6 +138,18 @@ bench: build ## Measures the main job against its goals: target/bench/main-job.j
 
 bench-short: BENCH_FLAGS += --short --rounds 1
 bench-short: bench ## The same with small numbers in one round: shows that the benchmark works, and no speed.
+
+bench-peers: ## Installs what bench-pool compares with, into target/peers: BullMQ with npm, Celery with pip.
+	@testbed/peers/install target/peers
+
+# Further folders of programs can be measured in the same rounds: BENCH_FLAGS="--before <folder>".
+bench-pool: bench-peers ## Measures the team's stack against BullMQ and Celery: target/bench/pool.json and a table, 4 minutes.
+	cargo build --release --locked --quiet $(IMAGES) $(STATIC)
+	cargo run --release --locked --quiet -p agent-runner-testbed --features redis --bin bench-pool -- \
+	  --programs "$(dir $(BINARY))" $(BENCH_FLAGS)
+
+bench-pool-short: BENCH_FLAGS += --short
+bench-pool-short: bench-pool ## The same with small numbers in one round: shows that the benchmark works, and no speed.
 
 chaos-redis: ## Kills any part of the team's stack every second for two minutes under 2,000 jobs.
 	TESTBED_CHAOS_SECONDS=120 TESTBED_CHAOS_JOBS=2000 cargo test --locked -p agent-runner-testbed --features redis \

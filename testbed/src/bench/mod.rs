@@ -17,6 +17,8 @@ pub mod killed;
 pub mod latency;
 pub mod load;
 pub mod node;
+#[cfg(feature = "redis")]
+pub mod pool;
 pub mod resync;
 mod run;
 pub mod stats;
