@@ -1,10 +1,12 @@
 //! The one way in which this crate changes `desired`: read, change, write while it is still what was read.
 //! PATCH and the verbs differ in the change only.
 
+use crate::Shared;
 use crate::answer::etag;
+use crate::author::{Author, LastChange};
 use crate::problem::Problem;
 use crate::query::IfMatch;
-use crate::{Shared, view::Seen};
+use crate::view::{Head, Seen};
 use backends::{RecordsError, Retry, WriteAnswer};
 use contract::{Desired, Job, JobId, Raw};
 
@@ -20,12 +22,13 @@ pub(crate) struct Edited {
     pub(crate) changed: bool,
 }
 
-/// Replaces `desired` of a job by what `change` makes of the job. `change` is called again after each lost
-/// round, with the job as it is then; making of it what is stored already ends the edit without a write.
+/// Replaces `desired` of a job by what `change` makes of the job, with the name of its author. `change` is called again
+/// after each lost round, with the job as it is then; making of it what is stored already ends the edit without a write.
 pub(crate) async fn edit(
     shared: &Shared,
     job_id: &JobId,
     condition: &IfMatch,
+    author: &Author,
     mut change: impl FnMut(&Job, &Seen) -> Result<Desired, Problem>,
 ) -> Result<Edited, Problem> {
     let mut unanswered: Option<Raw<Desired>> = None;
@@ -39,13 +42,19 @@ pub(crate) async fn edit(
         if !condition.allows(&current) {
             return Err(Problem::Changed { current });
         }
-        let desired = change(&job, &Seen::of(&job))?;
-        let desired = Raw::of(&desired);
-        if desired == job.desired {
+        let seen = Seen::of(&job);
+        let desired = change(&job, &seen)?;
+        if seen.desired.as_ref() == Ok(&desired) {
             return Ok(Edited { job, changed: false });
         }
+        let desired = Raw::of(&author.signed(desired));
         match shared.app.records.write_desired(job_id, &job.desired, &desired).await {
             Ok(WriteAnswer::Written) => {
+                // From now on the record names this author, so the log is what remembers.
+                let last = LastChange::of(&job, &seen, &Head::of(job.desired.text()));
+                if last.is_some_and(|last| last.is_direct_edit()) {
+                    tracing::info!(%job_id, "desired was edited around the API before this change");
+                }
                 job.desired = desired;
                 job.active = true;
                 return Ok(Edited { job, changed: true });

@@ -13,6 +13,7 @@
 
 mod access;
 mod answer;
+mod author;
 mod body;
 mod changes;
 mod decision;
@@ -87,4 +88,11 @@ pub(crate) struct Shared {
     pub(crate) app: App,
     /// Requests that may be answered at once.
     pub(crate) requests: tokio::sync::Semaphore,
+}
+
+impl Shared {
+    /// Whoever asks for a change now.
+    pub(crate) fn author(&self, access::Actor(by): access::Actor, cause: Option<String>) -> author::Author {
+        author::Author { by, at: self.app.clock.now(), cause }
+    }
 }

@@ -119,6 +119,11 @@ impl Params {
         })
     }
 
+    /// Why a change is asked for.
+    pub(crate) fn change_cause(&mut self) -> Option<String> {
+        self.read("change_cause", |text| contract::updated::check_cause(text).map(|()| text.to_owned()))
+    }
+
     /// Reports everything that is wrong. Every answer can be asked for in a readable form, see `crate::edge`.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         self.flag("pretty");

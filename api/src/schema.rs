@@ -172,6 +172,13 @@ described! {
         /// When the run ended.
         #[schema(required = true)]
         finished_at: Option<String>,
+        /// Who changed `desired` last; `(direct edit)` when somebody did so around the API. Absent when it is as
+        /// submitted, or when nobody can tell.
+        updated_by: Option<String>,
+        /// RFC 3339.
+        updated_at: Option<String>,
+        /// What they gave as `change_cause`.
+        change_cause: Option<String>,
         /// Once there, and not above 1 MiB.
         result: Option<Any>,
         /// Once there.
@@ -408,7 +415,7 @@ described! {
     EventDocument {
         /// RFC 3339.
         at: String,
-        /// `created`, `claimed`, `started`, `finished`, `closed` or `ended`.
+        /// `created`, `edited`, `claimed`, `started`, `finished`, `closed` or `ended`.
         event: String,
         /// The attempt.
         attempt: Option<u32>,

@@ -1,6 +1,7 @@
 //! A job as it is shown. Everything is read leniently: a section that a hand edit broke is shown as it is
 //! stored, with what is wrong beside it, and never hides the rest of the job.
 
+use crate::author::LastChange;
 use contract::decode::{FieldError, Invalid};
 use contract::json::JsonText;
 use contract::{Control, Created, Desired, Job, Reason, Status, StatusView, Timestamp};
@@ -144,6 +145,12 @@ pub(crate) struct JobView<'a> {
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    updated_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change_cause: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<JsonText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result_url: Option<String>,
@@ -170,6 +177,8 @@ pub(crate) struct Head<'a> {
     pub(crate) retry: u64,
     #[serde(default)]
     pub(crate) cancel: bool,
+    #[serde(borrow, default)]
+    pub(crate) updated: Option<&'a RawValue>,
 }
 
 impl<'a> Head<'a> {
@@ -187,6 +196,7 @@ impl<'a> Head<'a> {
             labels: members.get("labels").copied(),
             retry: text("retry").and_then(|t| serde_json::from_str(t).ok()).unwrap_or(0),
             cancel: text("cancel").and_then(|t| serde_json::from_str(t).ok()).unwrap_or(false),
+            updated: members.get("updated").copied().filter(|raw| raw.get() != "null"),
         }
     }
 }
@@ -194,6 +204,10 @@ impl<'a> Head<'a> {
 impl<'a> JobView<'a> {
     pub(crate) fn new(job: &'a Job, seen: &'a Seen, shown: Shown) -> Self {
         let head = Head::of(job.desired.text());
+        let (updated_by, updated_at, change_cause) = match LastChange::of(job, seen, &head) {
+            None => (None, None, None),
+            Some(LastChange { by, at, cause }) => (Some(by), at, cause),
+        };
         Self {
             job_id: job.job_id.as_str(),
             job_type: head.job_type,
@@ -205,6 +219,9 @@ impl<'a> JobView<'a> {
             created_at: seen.created.as_ref().ok().map(|c| c.at),
             started_at: seen.view.started_at,
             finished_at: seen.view.finished_at,
+            updated_by,
+            updated_at,
+            change_cause,
             result: shown.result,
             result_url: shown.url,
             result_problem: shown.problem,

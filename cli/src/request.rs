@@ -49,9 +49,7 @@ pub(crate) fn again(
         serde_json::from_str(desired).map_err(|error| RequestError::Stored { error })?;
     let mut all: BTreeMap<String, JsonText> = stored
         .into_iter()
-        .filter(|(name, _)| {
-            !matches!(name.as_str(), "retry" | "cancel" | "suspend" | "updated_by" | "change_cause")
-        })
+        .filter(|(name, _)| !matches!(name.as_str(), "retry" | "cancel" | "suspend" | "updated"))
         .collect();
     let fields = fields(overrides)?;
     for (name, value) in &fields {
@@ -196,7 +194,7 @@ mod tests {
     #[test]
     fn a_job_is_wanted_again_without_what_ended_it() {
         let desired = r#"{"job_type":"echo","payload":{"b":1.50, "a":[ ]},"backoff":{"factor":2,"max_seconds":9},
-            "retry":3,"cancel":true,"suspend":true,"priority":1}"#;
+            "retry":3,"cancel":true,"suspend":true,"priority":1,"updated":{"by":"ada"}}"#;
         let set = ["backoff.factor=3".to_owned(), "priority=2".to_owned()];
         let text = again(desired, Some("other"), &set, &Payload::default()).unwrap();
         assert_eq!(

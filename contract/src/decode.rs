@@ -144,6 +144,11 @@ impl<'a> Fields<'a> {
         self.members.remove(name)
     }
 
+    /// The raw text of a field that people are not told of when they mistype another.
+    pub fn unlisted(&mut self, name: &str) -> Option<JsonText> {
+        self.members.remove(name).filter(|text| text.as_str() != "null")
+    }
+
     fn value(&mut self, name: &'static str) -> Option<(Value, JsonText)> {
         let text = self.raw(name)?;
         match serde_json::from_str(text.as_str()) {

@@ -5,6 +5,7 @@ use crate::class::FailureClass;
 use crate::decode::{FieldError, Fields, Invalid};
 use crate::json::JsonText;
 use crate::status::words;
+use crate::updated::{self, Updated};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,6 +65,9 @@ pub struct Desired {
     pub cancel: bool,
     /// Grows by one for each forced retry; never shrinks.
     pub retry: u64,
+    /// Who changed the rest last; absent until the API did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated: Option<Updated>,
 }
 
 /// Pause before try n of a run: `min(initial · factor^(n-2), max)` seconds, ± 10 % by the job's id.
@@ -215,25 +219,31 @@ impl Desired {
             suspend: false,
             cancel: false,
             retry: 0,
+            updated: None,
         }
     }
 
-    /// Reads a desired state from JSON text: a request body, a merged patch or a stored section.
+    /// Reads a desired state from JSON text: a merged patch or a stored section.
     ///
     /// # Errors
     /// [`Invalid`] with every error of the text, not only the first.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        match Self::parse_what_can(text) {
-            (Some(desired), errors) if errors.is_empty() => Ok(desired),
-            (_, errors) => Err(Invalid { errors }),
+        let mut errors = Vec::new();
+        match read(text, &mut errors, updated::stored) {
+            Some(desired) if errors.is_empty() => Ok(desired),
+            _ => Err(Invalid { errors }),
         }
     }
 
-    /// Reads what can be read, with defaults for the rest, so that further checks can add to the errors.
-    /// `None`: there is not even a job type.
-    pub(crate) fn parse_what_can(text: &str) -> (Option<Self>, Vec<FieldError>) {
+    /// Reads what can be read of a request, with defaults for the rest, so that further checks can add to the
+    /// errors. `None`: there is not even a job type.
+    pub(crate) fn parse_request(text: &str) -> (Option<Self>, Vec<FieldError>) {
         let mut errors = Vec::new();
-        (read(text, &mut errors), errors)
+        let refused = |f: &mut Fields<'_>| {
+            updated::refused(f);
+            None
+        };
+        (read(text, &mut errors, refused), errors)
     }
 
     /// The text that is stored.
@@ -246,7 +256,11 @@ impl Desired {
     }
 }
 
-fn read(text: &str, errors: &mut Vec<FieldError>) -> Option<Desired> {
+fn read(
+    text: &str,
+    errors: &mut Vec<FieldError>,
+    updated: impl FnOnce(&mut Fields<'_>) -> Option<Updated>,
+) -> Option<Desired> {
     let mut f = Fields::of(text, "", errors);
     let job_type = f.string("job_type", |name| check_name(name, 64));
     if job_type.is_none() && !f.has_error("job_type") {
@@ -287,6 +301,7 @@ fn read(text: &str, errors: &mut Vec<FieldError>) -> Option<Desired> {
     d.suspend = f.boolean("suspend").unwrap_or(false);
     d.cancel = f.boolean("cancel").unwrap_or(false);
     set(&mut d.retry, f.integer("retry", 0..=1_000_000_000));
+    d.updated = updated(&mut f);
     f.finish();
     job_type.map(|_| d)
 }

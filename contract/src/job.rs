@@ -23,6 +23,9 @@ pub struct Created {
     /// SHA-256 of the request body: the same key with another body is a mistake of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_digest: Option<String>,
+    /// Of `desired` as it was created, like [`crate::Updated::digest`]; absent in records of versions before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_digest: Option<String>,
 }
 
 words! {

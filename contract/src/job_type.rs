@@ -153,7 +153,7 @@ impl JobTypes {
     /// # Errors
     /// Every error of the request.
     pub fn request(&self, body: &str, supports: Supports) -> Result<Desired, Invalid> {
-        let (desired, mut errors) = Desired::parse_what_can(&self.with_defaults(body));
+        let (desired, mut errors) = Desired::parse_request(&self.with_defaults(body));
         if let Some(Err(more)) = desired.as_ref().map(|d| self.check(d, supports)) {
             errors.extend(more.errors);
         }
@@ -286,7 +286,7 @@ fn check_entry(name: &str, entry: &Entry, queues: &BTreeMap<String, u32>, errors
         refuse(&format!("/limits/{field}"), String::new(), unknown(field, LIMITED.into_iter()));
     }
     let mut sample = entry.defaults.clone();
-    for forbidden in ["job_type", "payload", "retry", "cancel"] {
+    for forbidden in ["job_type", "payload", "retry", "cancel", "updated"] {
         if sample.remove(forbidden).is_some() {
             let message = "belongs to a single job and has no default";
             refuse(&format!("/defaults/{forbidden}"), String::new(), message.to_owned());

@@ -8,6 +8,7 @@
 //! * [`id`], [`time`] - the scalar types;
 //! * [`status`] - the public words `QUEUED → RUNNING → SUCCEEDED | FAILED` and the finer [`Reason`]s;
 //! * [`desired`] - what is wanted of a job, with its validation;
+//! * [`updated`] - who changed it last;
 //! * [`job_type`] - the job-types file: commands, defaults and limits;
 //! * [`job`] and [`attempt`] - the two kinds of record and their sections;
 //! * [`class`] - why an attempt failed;
@@ -29,6 +30,7 @@ pub mod live_log;
 pub mod own;
 pub mod status;
 pub mod time;
+pub mod updated;
 
 pub use attempt::{
     Attempt, Budget, Claim, Closing, Evidence, Failure, Gate, LaunchRequest, LeaveReason, Manifest,
@@ -44,3 +46,4 @@ pub use job_type::{JobType, JobTypes, Supports};
 pub use json::{JsonText, Raw};
 pub use status::{Reason, Status};
 pub use time::Timestamp;
+pub use updated::Updated;

@@ -70,6 +70,7 @@ impl World {
             actor: "test".to_owned(),
             idempotency_key: None,
             body_digest: None,
+            desired_digest: None,
         };
         let world = Self { server, records, folder: tempfile::tempdir().unwrap() };
         block_on(async {

@@ -4,6 +4,7 @@ use super::job::show;
 use crate::Shared;
 use crate::access::Actor;
 use crate::answer::{etag, hex, json};
+use crate::author::digest;
 use crate::body::{JsonBody, syntax};
 use crate::problem::{Problem, ProblemBody};
 use crate::query::Params;
@@ -70,6 +71,7 @@ pub(super) async fn submit(
         actor: actor.0.to_string(),
         // Without a key nobody compares bodies.
         body_digest: key.is_some().then(|| hex(&Sha256::digest(body))),
+        desired_digest: Some(digest(&desired.to_text())),
         idempotency_key: key,
     };
     let new = NewJob { job_id: id(&created)?, created, desired };

@@ -11,7 +11,7 @@ use crate::view::{Seen, without_tokens};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use contract::{Timestamp, Verdict};
+use contract::{Timestamp, Updated, Verdict};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Serialize)]
 struct Event {
     at: Timestamp,
-    /// `created`, `claimed`, `started`, `finished`, `closed` or `ended`.
+    /// `created`, `edited`, `claimed`, `started`, `finished`, `closed` or `ended`.
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
@@ -32,8 +32,8 @@ struct Page<'a> {
     events: Vec<Event>,
 }
 
-/// What happened to a job, oldest first: `created`, then for each attempt `claimed`, `started`, `finished`
-/// (its worker reported an outcome) and `closed`, and `ended`.
+/// What happened to a job, oldest first: `created`, `edited` (the last change of `desired` by the API, with who and
+/// why), for each attempt `claimed`, `started`, `finished` (its worker reported an outcome) and `closed`, and `ended`.
 ///
 /// Times of different machines' clocks stand side by side: `started` and `finished` are the worker's.
 #[utoipa::path(get, path = "/jobs/{id}/events", operation_id = "list_events", tag = "history",
@@ -55,6 +55,11 @@ pub(crate) async fn list(
     if let Ok(created) = &seen.created {
         let message = format!("submitted by {}", created.actor);
         events.push(Event { at: created.at, event: "created", attempt: None, message });
+    }
+    if let Some(Updated { by, at, cause, .. }) = seen.desired.as_ref().ok().and_then(|d| d.updated.as_ref()) {
+        let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let message = without_tokens(&format!("by {by}{cause}")).into_owned();
+        events.push(Event { at: *at, event: "edited", attempt: None, message });
     }
     for attempt in &told(&loaded) {
         of_attempt(attempt, &mut events);

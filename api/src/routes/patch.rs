@@ -2,6 +2,7 @@
 
 use super::attempts::load;
 use super::job::show;
+use crate::access::Actor;
 use crate::answer::json;
 use crate::body::PatchBody;
 use crate::decision::{DecisionView, decide};
@@ -13,13 +14,17 @@ use crate::query::{Id, IfMatch, Params};
 use crate::schema::{JobRequest, PatchAnswer};
 use crate::view::{Head, Section, Seen};
 use crate::{Shared, answer::etag};
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use backends::Loaded;
 use contract::decode::FieldError;
+use contract::updated::{NAMES, REFUSED};
 use contract::{Desired, Invalid, Job};
 use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -44,6 +49,7 @@ struct Preview<'a> {
     params(
         ("id" = String, Path, description = "The job"),
         ("dry_run" = Option<bool>, Query, description = "Answer what would change, and change nothing"),
+        ("change_cause" = Option<String>, Query, description = "Why, in 1 to 256 characters; shown with who asked"),
         ("pretty" = Option<bool>, Query, description = "Indented"),
         ("If-Match" = Option<String>, Header, description = "ETag of the job: refuse when desired has changed since"),
     ),
@@ -64,11 +70,13 @@ struct Preview<'a> {
 pub(crate) async fn patch(
     State(shared): State<Arc<Shared>>,
     Id(job_id): Id,
+    Extension(actor): Extension<Actor>,
     mut params: Params,
     condition: IfMatch,
     PatchBody(body): PatchBody,
 ) -> Result<Response, Problem> {
     let dry_run = params.flag("dry_run");
+    let author = shared.author(actor, params.change_cause());
     params.finish()?;
     if dry_run {
         let loaded = load(&shared, &job_id).await?;
@@ -79,10 +87,11 @@ pub(crate) async fn patch(
         let desired = patched(&shared, &loaded.job, &Seen::of(&loaded.job), &body)?;
         return preview(&shared, &loaded, current, &desired);
     }
-    let edited = edit(&shared, &job_id, &condition, |job, seen| patched(&shared, job, seen, &body)).await?;
+    let edited =
+        edit(&shared, &job_id, &condition, &author, |job, seen| patched(&shared, job, seen, &body)).await?;
     if edited.changed {
         shared.app.metrics.desired_writes.with_label_values(&["patch"]).inc();
-        tracing::info!(%job_id, verb = "patch", "desired changed");
+        tracing::info!(%job_id, verb = "patch", cause = author.cause, "desired changed");
     }
     show(&shared, &edited.job, &Seen::of(&edited.job)).await
 }
@@ -110,6 +119,7 @@ fn patched(shared: &Shared, job: &Job, seen: &Seen, body: &str) -> Result<Desire
     };
     let named: BTreeSet<String> = named.into_keys().collect();
     let before = Head::of(job.desired.text());
+    let authored = authored(body, &before);
     // What a run stands for is remembered, so a hand edit that lowered the counter does not lower this.
     let least = before.retry.max(seen.control().map_or(0, |c| c.seen_retry));
     let merged = merge(job.desired.text(), body).map_err(|e| match e {
@@ -128,8 +138,8 @@ fn patched(shared: &Shared, job: &Job, seen: &Seen, body: &str) -> Result<Desire
             Ok(()) => (Vec::new(), Some(desired)),
         },
     };
-    for error in fixed_fields(&before, least, &merged) {
-        if errors.iter().all(|e| e.pointer != error.pointer) || error.pointer == "/job_type" {
+    for error in fixed_fields(&before, least, &merged).into_iter().chain(authored) {
+        if errors.iter().all(|e| e.pointer != error.pointer) || error.pointer != "/retry" {
             errors.retain(|e| e.pointer != error.pointer);
             errors.push(error);
         }
@@ -147,6 +157,21 @@ fn top(error: &FieldError) -> &str {
         "cpu" | "memory_mib" => "resources",
         name => name,
     }
+}
+
+/// Errors of the members that the API writes. What is stored may be sent back as it is.
+fn authored(body: &str, before: &Head<'_>) -> Vec<FieldError> {
+    let named = members(body).unwrap_or_default();
+    let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
+    let stored = before.updated.and_then(value);
+    let sent = NAMES.into_iter().filter_map(|name| Some((name, *named.get(name)?)));
+    sent.filter(|(name, raw)| *name != "updated" || value(raw) != stored)
+        .map(|(name, raw)| FieldError {
+            pointer: format!("/{name}"),
+            value: raw.get().chars().take(120).collect(),
+            message: REFUSED.to_owned(),
+        })
+        .collect()
 }
 
 /// Errors of the fields that do not move freely.

@@ -3,12 +3,15 @@
 
 use super::job::show;
 use crate::Shared;
+use crate::access::Actor;
+use crate::author::Author;
 use crate::body::{OptionalBody, syntax};
 use crate::edit::edit;
 use crate::problem::{Problem, ProblemBody};
 use crate::query::{Id, IfMatch, Params};
 use crate::schema::{JobDocument, RetryRequest};
 use crate::view::Seen;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use contract::decode::Fields;
@@ -17,7 +20,11 @@ use std::sync::Arc;
 
 /// Cancels: the job ends as FAILED/Cancelled once its attempt is stopped.
 #[utoipa::path(post, path = "/jobs/{id}/cancel", operation_id = "cancel_job", tag = "verbs",
-    params(("id" = String, Path, description = "The job"), ("If-Match" = Option<String>, Header, description = "ETag of the job")),
+    params(
+        ("id" = String, Path, description = "The job"),
+        ("change_cause" = Option<String>, Query, description = "Why, in 1 to 256 characters; shown with who asked"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the job"),
+    ),
     responses(
         (status = 200, description = "Cancellation is wanted (now or already)", body = JobDocument),
         (status = 404, description = "No such job", body = ProblemBody, content_type = "application/problem+json"),
@@ -27,13 +34,15 @@ use std::sync::Arc;
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
     Id(job_id): Id,
-    params: Params,
+    Extension(actor): Extension<Actor>,
+    mut params: Params,
     condition: IfMatch,
     body: OptionalBody,
 ) -> Result<Response, Problem> {
+    let author = shared.author(actor, params.change_cause());
     params.finish()?;
     no_members(&body)?;
-    act(&shared, &job_id, "cancel", &condition, |seen, mut desired| {
+    act(&shared, &job_id, "cancel", &condition, &author, |seen, mut desired| {
         let ended_so = desired.cancel && seen.view.reason == Some(Reason::Cancelled);
         if seen.is_finished() && !ended_so {
             return Err(Problem::Conflict(format!("the job has ended ({})", ending(seen))));
@@ -52,6 +61,7 @@ pub(crate) async fn cancel(
     params(
         ("id" = String, Path, description = "The job"),
         ("force" = Option<bool>, Query, description = "Also when the job has not ended"),
+        ("change_cause" = Option<String>, Query, description = "Why, in 1 to 256 characters; shown with who asked"),
         ("If-Match" = Option<String>, Header, description = "ETag of the job"),
     ),
     request_body(content = Option<RetryRequest>, content_type = "application/json"),
@@ -67,15 +77,17 @@ pub(crate) async fn cancel(
 pub(crate) async fn retry(
     State(shared): State<Arc<Shared>>,
     Id(job_id): Id,
+    Extension(actor): Extension<Actor>,
     mut params: Params,
     condition: IfMatch,
     body: OptionalBody,
 ) -> Result<Response, Problem> {
     let force = params.flag("force");
+    let author = shared.author(actor, params.change_cause());
     params.finish()?;
     let force = force_of(&body)? || force;
     let mut wanted: Option<u64> = None;
-    act(&shared, &job_id, "retry", &condition, |seen, mut desired| {
+    act(&shared, &job_id, "retry", &condition, &author, |seen, mut desired| {
         // Fixed at the first look: a lost round of the write must not count as a second wish.
         let stored = desired.retry.max(seen.control().map_or(0, |c| c.seen_retry));
         let wanted = *wanted.get_or_insert(stored + u64::from(!seen.retry_is_pending()));
@@ -95,7 +107,11 @@ pub(crate) async fn retry(
 
 /// Holds the job: nothing is launched, and a running attempt is stopped without using up a try.
 #[utoipa::path(post, path = "/jobs/{id}/suspend", operation_id = "suspend_job", tag = "verbs",
-    params(("id" = String, Path, description = "The job"), ("If-Match" = Option<String>, Header, description = "ETag of the job")),
+    params(
+        ("id" = String, Path, description = "The job"),
+        ("change_cause" = Option<String>, Query, description = "Why, in 1 to 256 characters; shown with who asked"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the job"),
+    ),
     responses(
         (status = 200, description = "The job is to be held (now or already)", body = JobDocument),
         (status = 404, description = "No such job", body = ProblemBody, content_type = "application/problem+json"),
@@ -105,13 +121,15 @@ pub(crate) async fn retry(
 pub(crate) async fn suspend(
     State(shared): State<Arc<Shared>>,
     Id(job_id): Id,
-    params: Params,
+    Extension(actor): Extension<Actor>,
+    mut params: Params,
     condition: IfMatch,
     body: OptionalBody,
 ) -> Result<Response, Problem> {
+    let author = shared.author(actor, params.change_cause());
     params.finish()?;
     no_members(&body)?;
-    act(&shared, &job_id, "suspend", &condition, |seen, mut desired| {
+    act(&shared, &job_id, "suspend", &condition, &author, |seen, mut desired| {
         if seen.is_finished() && !desired.suspend {
             return Err(Problem::Conflict(format!(
                 "the job has ended ({}); there is nothing to hold",
@@ -126,7 +144,11 @@ pub(crate) async fn suspend(
 
 /// Lets a suspended job go on.
 #[utoipa::path(post, path = "/jobs/{id}/resume", operation_id = "resume_job", tag = "verbs",
-    params(("id" = String, Path, description = "The job"), ("If-Match" = Option<String>, Header, description = "ETag of the job")),
+    params(
+        ("id" = String, Path, description = "The job"),
+        ("change_cause" = Option<String>, Query, description = "Why, in 1 to 256 characters; shown with who asked"),
+        ("If-Match" = Option<String>, Header, description = "ETag of the job"),
+    ),
     responses(
         (status = 200, description = "The job may go on (now or already)", body = JobDocument),
         (status = 404, description = "No such job", body = ProblemBody, content_type = "application/problem+json"),
@@ -136,13 +158,15 @@ pub(crate) async fn suspend(
 pub(crate) async fn resume(
     State(shared): State<Arc<Shared>>,
     Id(job_id): Id,
-    params: Params,
+    Extension(actor): Extension<Actor>,
+    mut params: Params,
     condition: IfMatch,
     body: OptionalBody,
 ) -> Result<Response, Problem> {
+    let author = shared.author(actor, params.change_cause());
     params.finish()?;
     no_members(&body)?;
-    act(&shared, &job_id, "resume", &condition, |_, mut desired| {
+    act(&shared, &job_id, "resume", &condition, &author, |_, mut desired| {
         desired.suspend = false;
         Ok(desired)
     })
@@ -155,9 +179,10 @@ async fn act(
     job_id: &JobId,
     verb: &'static str,
     condition: &IfMatch,
+    author: &Author,
     mut change: impl FnMut(&Seen, Desired) -> Result<Desired, Problem>,
 ) -> Result<Response, Problem> {
-    let edited = edit(shared, job_id, condition, |_, seen| match &seen.desired {
+    let edited = edit(shared, job_id, condition, author, |_, seen| match &seen.desired {
         // Checked again, so that a counter at its end is refused and not stored.
         Ok(desired) => {
             let changed = change(seen, desired.clone())?;
@@ -168,7 +193,7 @@ async fn act(
     .await?;
     if edited.changed {
         shared.app.metrics.desired_writes.with_label_values(&[verb]).inc();
-        tracing::info!(%job_id, verb, "desired changed");
+        tracing::info!(%job_id, verb, cause = author.cause, "desired changed");
     }
     show(shared, &edited.job, &Seen::of(&edited.job)).await
 }

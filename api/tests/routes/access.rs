@@ -127,3 +127,18 @@ async fn a_request_has_a_name_in_the_answer_and_a_harmless_one_is_kept() {
     let answer = rig.send("GET", "/jobs", &[("x-request-id", "not a name")], "").await;
     assert_eq!(answer.headers["x-request-id"].len(), 32, "{answer:?}");
 }
+
+#[tokio::test]
+async fn who_submitted_and_who_changed_a_job_are_the_names_of_their_tokens() {
+    let guarded = guarded();
+    let headers = |token: &'static str| [JSON, ("authorization", token)];
+    let body = r#"{"job_type":"echo"}"#;
+    let made = guarded.rig.send("POST", "/jobs", &headers("Bearer secret-submitter"), body).await.json();
+    let path = format!("/jobs/{}/cancel?change_cause=x", made["job_id"].as_str().unwrap());
+    let changed = guarded.rig.send("POST", &path, &headers("Bearer secret-operator"), "").await.json();
+    let by = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        (by(&changed["created"]["actor"]), by(&changed["updated_by"])),
+        ("submitter".into(), "operator".into())
+    );
+}

@@ -2,6 +2,7 @@
 
 mod access;
 mod agreement;
+mod authors;
 mod batch;
 mod broken;
 mod create;

@@ -55,7 +55,7 @@ fn first_opens_at_the_same_moment_all_succeed() {
         assert_eq!(block_on(records.list_active()).unwrap().len(), 6);
         assert_eq!(
             (pragma(&path, "journal_mode").as_str(), pragma(&path, "user_version").as_str()),
-            ("wal", "1")
+            ("wal", "2")
         );
     }
 }
@@ -76,6 +76,44 @@ fn a_second_open_finds_what_the_first_has_written() {
     assert_eq!(schema(&path), before, "opening a file that is up to date defines nothing");
 }
 
+/// The start of the trigger of schema version 1, which knew one word less.
+const JOBS_DESIRED_1: &str = "DROP TRIGGER jobs_desired;
+    CREATE TRIGGER jobs_desired AFTER UPDATE OF desired ON jobs
+    BEGIN
+      SELECT CASE
+        WHEN key GLOB '*[^a-z_]*' OR instr(' job_type payload max_attempts attempt_timeout_seconds start_timeout_seconds active_deadline_seconds backoff failure_policy priority queue resources capacity env labels ttl_seconds_after_finished max_cost_usd suspend cancel retry ', ' ' || key || ' ') = 0
+          THEN RAISE(ABORT, 'desired holds an unknown word')
+      END FROM json_each(NEW.desired);
+    END;
+    PRAGMA user_version = 1";
+
+#[test]
+fn a_file_of_schema_version_1_is_brought_up_to_date_with_its_jobs() {
+    let (_folder, path) = place();
+    let new = fx::new_job();
+    block_on(open(&path, Access::Orchestrator).unwrap().create(&new)).unwrap();
+    let client = Connection::open(&path).unwrap();
+    client.execute_batch(JOBS_DESIRED_1).unwrap();
+    let (seen, noted) = (fx::desired(&new), fx::updated(&fx::desired(&new), 1));
+    let by_hand = client.execute("UPDATE jobs SET desired = ?1", [noted.text()]);
+    assert!(by_hand.unwrap_err().to_string().contains("unknown word"), "it is a file of version 1");
+    drop(client);
+    assert!(
+        matches!(open(&path, Access::Worker), Err(RecordsError::Unusable(_))),
+        "a worker changes no schema"
+    );
+
+    let records = open(&path, Access::Orchestrator).unwrap();
+    assert_eq!(pragma(&path, "user_version"), "2");
+    assert_eq!(block_on(records.job(&new.job_id)).unwrap().unwrap().desired, seen);
+    let written = block_on(records.write_desired(&new.job_id, &seen, &noted));
+    assert_eq!(written, Ok(WriteAnswer::Written));
+    assert_eq!(block_on(records.job(&new.job_id)).unwrap().unwrap().desired, noted);
+    let wrong = Connection::open(&path).unwrap().execute("UPDATE jobs SET desired = '{}'", []);
+    assert!(wrong.unwrap_err().to_string().contains("job_type must be a string"), "checks are the new ones");
+    assert!(open(&path, Access::Worker).is_ok());
+}
+
 #[test]
 fn files_that_this_program_cannot_use_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,7 +127,7 @@ fn files_that_this_program_cannot_use_are_left_alone() {
     for (name, words) in [
         ("text", "not a database"),
         ("other", "the database of another program"),
-        ("newer", "version 99, and this program knows versions up to 1"),
+        ("newer", "version 99, and this program knows versions up to 2"),
     ] {
         let before = std::fs::read(path(name)).unwrap();
         for access in [Access::Orchestrator, Access::Worker] {

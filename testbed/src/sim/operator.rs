@@ -23,7 +23,14 @@ pub(super) async fn accompany(world: Arc<World>, plan: Arc<JobPlan>) {
         let mut s = world.lock();
         let write = WriteId::from_bits(s.dice.number());
         let at = s.wall();
-        Created { write, at, actor: "sim".to_owned(), idempotency_key: None, body_digest: None }
+        Created {
+            write,
+            at,
+            actor: "sim".to_owned(),
+            idempotency_key: None,
+            body_digest: None,
+            desired_digest: None,
+        }
     };
     let new = NewJob { job_id: plan.job_id.clone(), created, desired: plan.desired.clone() };
     while records.create(&new).await.is_err() {

@@ -118,6 +118,7 @@ fn submit(world: &World, ids: &[JobId]) {
             actor: "sim".to_owned(),
             idempotency_key: None,
             body_digest: None,
+            desired_digest: None,
         };
         s.scripts.insert(job_id.clone(), script);
         let _ = s.create(&NewJob { job_id: job_id.clone(), created, desired: Desired::new("echo") });

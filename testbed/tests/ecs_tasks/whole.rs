@@ -64,6 +64,7 @@ async fn submit(records: &ApiRecords, n: usize) -> JobId {
         actor: "test".to_owned(),
         idempotency_key: None,
         body_digest: None,
+        desired_digest: None,
     };
     let new = NewJob { job_id: job_id.clone(), created, desired: Desired::new("echo") };
     records.create(&new).await.expect("stored");

@@ -137,6 +137,7 @@ impl World {
             actor: "test".to_owned(),
             idempotency_key: None,
             body_digest: None,
+            desired_digest: None,
         };
         let desired = Desired::parse(r#"{"job_type":"test"}"#).unwrap();
         block_on(self.records.create(&NewJob { job_id: launch.job_id.clone(), created, desired })).unwrap();

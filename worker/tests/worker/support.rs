@@ -73,6 +73,7 @@ impl World {
             actor: "test".to_owned(),
             idempotency_key: None,
             body_digest: None,
+            desired_digest: None,
         };
         let desired = Desired::parse(r#"{"job_type":"test"}"#).unwrap();
         block_on(records.create(&NewJob { job_id: job_id.clone(), created, desired })).unwrap();

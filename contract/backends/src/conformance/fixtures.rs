@@ -4,7 +4,8 @@ use crate::clock::{fresh_token, fresh_write_id};
 use crate::records::NewJob;
 use contract::{
     Accepted, Budget, Claim, Closing, Control, Created, Desired, Evidence, JobId, JsonText, LaunchRequest,
-    LeaveReason, Outcome, PayloadRef, Phase, Program, Raw, Reason, Report, TaskId, Timestamp, Verdict,
+    LeaveReason, Outcome, PayloadRef, Phase, Program, Raw, Reason, Report, TaskId, Timestamp, Updated,
+    Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -49,6 +50,7 @@ pub fn new_job_of(desired: Desired) -> NewJob {
         actor: "somebody".to_owned(),
         idempotency_key: Some("a key".to_owned()),
         body_digest: None,
+        desired_digest: Some("0123456789abcdef".to_owned()),
     };
     NewJob { job_id: job_id(), created, desired }
 }
@@ -169,5 +171,17 @@ pub fn desired(new: &NewJob) -> Raw<Desired> {
 pub fn edited(raw: &Raw<Desired>, priority: i32) -> Raw<Desired> {
     let mut desired = Desired::parse(raw.text()).expect("a good text");
     desired.priority = priority;
+    Raw::of(&desired)
+}
+
+/// `raw` with another priority, as the API writes it: with who did so and why.
+///
+/// # Panics
+/// When `raw` cannot be decoded.
+#[must_use]
+pub fn updated(raw: &Raw<Desired>, priority: i32) -> Raw<Desired> {
+    let mut desired = Desired::parse(edited(raw, priority).text()).expect("a good text");
+    let (cause, digest) = (Some("ä cause: \"why\"".to_owned()), "0123456789abcdef".to_owned());
+    desired.updated = Some(Updated { by: "somebody".to_owned(), at: at(1), cause, digest });
     Raw::of(&desired)
 }

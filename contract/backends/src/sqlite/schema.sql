@@ -1,4 +1,4 @@
--- Schema version 1. Every worker parses these texts when it opens the file (some 100 µs), so they are terse:
+-- Schema version 1, without the trigger that desired.sql makes. Every worker parses these texts when it opens the file (some 100 µs), so they are terse:
 -- few triggers, and comments stand between the statements, where SQLite does not store them. The system's
 -- sqlite3 must be able to read them too (3.40: the message of RAISE() is a literal, there is no jsonb).
 --
@@ -76,28 +76,6 @@ END;
 CREATE TRIGGER jobs_inserted AFTER INSERT ON jobs WHEN NEW.revision = 0
 BEGIN
   UPDATE jobs SET desired = desired WHERE seq = NEW.seq;
-END;
-
--- The first text names the words, the second the types of those that have more than a wrong value.
-CREATE TRIGGER jobs_desired AFTER UPDATE OF desired ON jobs
-BEGIN
-  SELECT CASE
-    WHEN key GLOB '*[^a-z_]*' OR instr(' job_type payload max_attempts attempt_timeout_seconds start_timeout_seconds active_deadline_seconds backoff failure_policy priority queue resources capacity env labels ttl_seconds_after_finished max_cost_usd suspend cancel retry ', ' ' || key || ' ') = 0
-      THEN RAISE(ABORT, 'desired holds an unknown word; known are job_type payload max_attempts attempt_timeout_seconds start_timeout_seconds active_deadline_seconds backoff failure_policy priority queue resources capacity env labels ttl_seconds_after_finished max_cost_usd suspend cancel retry')
-    WHEN key IN ('suspend', 'cancel') AND type NOT IN ('true', 'false')
-      THEN RAISE(ABORT, 'desired.suspend and desired.cancel must be true or false; in SQL write json(''true'')')
-    WHEN key = 'retry' AND type <> 'integer'
-      THEN RAISE(ABORT, 'desired.retry must be a whole number')
-    WHEN type <> 'null' AND key NOT IN ('payload', 'suspend', 'cancel') AND instr(' job_type:text max_attempts:integer attempt_timeout_seconds:integer start_timeout_seconds:integer active_deadline_seconds:integer backoff:object failure_policy:object priority:integer queue:text resources:object capacity:text env:object labels:object ttl_seconds_after_finished:integer max_cost_usd:integer max_cost_usd:real retry:integer ', ' ' || key || ':' || type || ' ') = 0
-      THEN RAISE(ABORT, 'desired holds a value of the wrong type: job_type, queue and capacity are strings; max_attempts, priority and what is named in seconds are whole numbers; max_cost_usd is a number; backoff, failure_policy, resources, env and labels are objects')
-    END FROM json_each(NEW.desired);
-  SELECT RAISE(ABORT, 'desired holds a word twice') FROM json_each(NEW.desired) GROUP BY key HAVING count(*) > 1;
-  SELECT CASE
-    WHEN json_type(NEW.desired, '$.job_type') IS NOT 'text' THEN RAISE(ABORT, 'desired.job_type must be a string')
-    WHEN NOT json_valid(OLD.desired) THEN 0
-    WHEN NEW.desired ->> 'job_type' IS NOT OLD.desired ->> 'job_type' THEN RAISE(ABORT, 'desired.job_type never changes: create another job')
-    WHEN coalesce(NEW.desired ->> 'retry', 0) < coalesce(OLD.desired ->> 'retry', 0) THEN RAISE(ABORT, 'desired.retry only grows')
-    END;
 END;
 
 -- What the system's own writes do themselves.

@@ -5,7 +5,7 @@ use super::Fixture;
 use crate::clock::fresh_token;
 use crate::conformance::fixtures::{
     at, claim, closing, desired, edited, finished, job_id, launching, new_job, new_job_of, outcome, report,
-    task, waiting,
+    task, updated, waiting,
 };
 use crate::conformance::wait::all;
 use crate::records::{CreateAnswer, GateAnswer, StartAnswer, WriteAnswer};
@@ -78,6 +78,23 @@ pub async fn desired_is_written_over_the_expected_text_only_and_a_repeat_counts_
     assert_eq!(write(old.clone(), next.clone()).await, Ok(WriteAnswer::Written), "the answer was lost");
     assert_eq!(write(old, other).await, Ok(WriteAnswer::Conflict));
     assert_eq!(f.load(&new.job_id).await.job.desired, next);
+}
+
+pub async fn who_changed_desired_and_why_is_kept_beside_an_edit_by_others(f: &Fixture) {
+    let new = f.job().await;
+    let (old, noted) = (desired(&new), updated(&desired(&new), 1));
+    assert_eq!(f.records.write_desired(&new.job_id, &old, &noted).await, Ok(WriteAnswer::Written));
+    let job = f.load(&new.job_id).await.job;
+    assert_eq!(job.desired, noted);
+    assert_eq!(job.created.parse().unwrap().desired_digest, new.created.desired_digest);
+    // As somebody leaves it who does not know of it.
+    let by_hand = edited(&noted, 2);
+    assert_eq!(f.records.write_desired(&new.job_id, &noted, &by_hand).await, Ok(WriteAnswer::Written));
+    let read = f.load(&new.job_id).await.job;
+    assert_eq!(read.desired().unwrap().updated, job.desired().unwrap().updated);
+    let control = waiting();
+    let seen = f.records.write_control(&new.job_id, None, &read.desired, &control, false).await;
+    assert_eq!(seen, Ok(WriteAnswer::Written));
 }
 
 pub async fn of_concurrent_edits_of_one_text_one_is_stored(f: &Fixture) {

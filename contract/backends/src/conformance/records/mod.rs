@@ -54,6 +54,7 @@ macro_rules! records_conformance {
             of_concurrent_creations_of_one_key_one_is_stored
             a_large_payload_survives_byte_by_byte
             desired_is_written_over_the_expected_text_only_and_a_repeat_counts_as_done
+            who_changed_desired_and_why_is_kept_beside_an_edit_by_others
             of_concurrent_edits_of_one_text_one_is_stored
             control_is_written_only_while_control_and_desired_are_as_seen
             a_control_write_repeated_with_its_version_counts_as_done
