@@ -1,12 +1,9 @@
 //! `max_cost_usd`, and which capacity an attempt runs on.
-#![allow(clippy::wildcard_enum_match_arm, reason = "anything else is a failure of the test")]
 
-mod given;
-
+use crate::given::*;
 use contract::attempt::{Budget, Evidence, Verdict, phase};
 use contract::desired::{Capacity, Usd};
 use contract::{FailureClass, LeaveReason, Phase, Price, Reason, Refusal, RefusalKind};
-use given::*;
 use plan::{AttemptView, Decision, Effect, Seen};
 
 /// A dollar an hour: 60 s cost 16,667 millionths.

@@ -1,13 +1,9 @@
 //! Each effect: when it is planned, and what comes before it.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "anything else is a failure of the test")]
-
-mod given;
-
+use crate::given::*;
 use contract::attempt::{Budget, RefusalKind, Verdict};
 use contract::desired::{FailureAction, FailureRule};
 use contract::{FailureClass, Gate, LeaveReason, Phase, Reason, Refusal};
-use given::*;
 use plan::{Effect, LaunchSaid, Published, Seen};
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
 //! Snapshots for tests, built from a plain one: `Given::waiting().attempt(started("a"))`.
-#![allow(dead_code, reason = "each test target uses its own part")]
 
 use contract::attempt::{Budget, Failure, Verdict};
 use contract::{

@@ -1,13 +1,9 @@
 //! Hand edits of `control`, field by field. Each test was a way to lose work, to wait for ever or to get a
 //! second run of something; the ledger of attempts must win every time.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "anything else is a failure of the test")]
-
-mod given;
-
+use crate::given::*;
 use contract::attempt::{Budget, Verdict};
 use contract::{Accepted, FailureClass, Gate, LeaveReason, Phase, Reason, Status};
-use given::*;
 use plan::{ControlView, Decision, Effect};
 
 #[test]

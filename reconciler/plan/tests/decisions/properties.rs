@@ -1,16 +1,12 @@
 //! What must hold for every snapshot, however little its parts fit together: stale reads, hand edits of any
 //! field, forged ledgers.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "anything else is a failure of the test")]
-
-mod given;
-
+use crate::given::*;
 use contract::attempt::{Budget, Verdict};
 use contract::invariants::{AttemptFacts, nothing_open_when_finished, success_has_result};
 use contract::{
     Accepted, Control, FailureClass, Gate, Invalid, LeaveReason, Phase, Reason, Refusal, TaskId, Timestamp,
 };
-use given::*;
 use plan::{AttemptView, ControlView, Decision, Effect, LaunchSaid, Published, Seen, Slot, TasksSeen};
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,13 +1,9 @@
 //! Each reason: when it is shown, and when the job is looked at again. No job waits without one.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "anything else is a failure of the test")]
-
-mod given;
-
+use crate::given::*;
 use contract::attempt::{Budget, RefusalKind, Verdict};
 use contract::desired::{FailureAction, FailureRule};
 use contract::{Evidence, FailureClass, Invalid, LeaveReason, Phase, Reason, Refusal, Status};
-use given::*;
 use plan::{ControlView, Decision};
 use std::collections::BTreeSet;
 
