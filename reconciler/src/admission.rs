@@ -86,6 +86,15 @@ impl Admission {
         self.seen(&mut s, job_id)
     }
 
+    /// As [`Admission::hold`], of a job whose queue cannot be read now: it counts for the one that it counted for.
+    pub(crate) fn keep(&self, job_id: &JobId) -> Vec<JobId> {
+        let mut s = self.lock();
+        s.leave_line(job_id);
+        let queue = s.holding.get(job_id).cloned().flatten();
+        s.take(job_id, queue);
+        self.seen(&mut s, job_id)
+    }
+
     /// The job lacks nothing but a slot. Answers with grants; the job may be among them.
     pub(crate) fn wait(&self, job_id: &JobId, desired: &Desired, created_at: Timestamp) -> Vec<JobId> {
         let mut s = self.lock();
@@ -243,6 +252,18 @@ mod tests {
         a.note_slots(1);
         assert_eq!(a.release(&id("a")), [], "two slots have just gone, and another job has the last");
         assert_eq!(a.allow(100), [id("c"), id("d")], "the settings allow three");
+    }
+
+    #[test]
+    fn a_job_whose_queue_cannot_be_read_any_more_keeps_its_slot_in_it() {
+        let a = admission(2);
+        a.expect(HashSet::new());
+        a.hold(&id("x"), Some(&"q".to_owned()));
+        assert_eq!(a.keep(&id("x")), []);
+        assert_eq!(wait(&a, "b", Some("q")), []);
+        assert_eq!(a.keep(&id("y")), [], "found so at the start: of no queue");
+        assert_eq!(wait(&a, "c", None), [], "two hold the two slots");
+        assert_eq!(a.release(&id("x")), [id("b")]);
     }
 
     #[test]

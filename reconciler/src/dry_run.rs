@@ -53,8 +53,12 @@ async fn decide(work: &Work, key: &JobId, place: bool) -> Result<Option<Decision
     let slot = if work.admission.holds(key) { Slot::Granted } else { Slot::Denied };
     let decision = plan(&snapshot, work.parts.clock.now(), &work.parts.policy, slot);
     if place {
-        let wants_slot = matches!(decision, Decision::Wait { wants_slot: true, .. });
-        work.keep_place(key, &snapshot, wants_slot);
+        let (reason, wants_slot) = match &decision {
+            Decision::Wait { reason, wants_slot, .. } => (*reason, *wants_slot),
+            Decision::Write { control, .. } => (control.reason, false),
+            Decision::Do { .. } => (None, false),
+        };
+        work.keep_place(&loaded, &snapshot, reason, wants_slot).await;
     }
     Ok(Some(decision))
 }

@@ -103,6 +103,36 @@ impl Work {
         Ok(view)
     }
 
+    /// Whether something of the job's open attempts may be alive, those that cannot be decoded included: of them
+    /// the runtime knows more than the record.
+    pub(crate) async fn may_run(&self, loaded: &Loaded, snapshot: &Snapshot) -> bool {
+        for attempt in &loaded.attempts {
+            let closed = matches!(optional(attempt.closing.as_ref()), Ok(Some(_)));
+            let gate = optional(attempt.gate.as_ref()).unwrap_or_default();
+            let fact = self.facts.of(&attempt.token);
+            let never_launched = gate.is_none() && fact.claimed.is_some() && fact.launch_called.is_none();
+            // With an outcome, its worker had reaped the agent before it wrote it.
+            if closed || never_launched || matches!(gate, Some(Gate::Finished { .. })) {
+                continue;
+            }
+            let tasks = match snapshot.attempts.iter().find(|a| a.token == attempt.token) {
+                Some(view) => view.tasks.clone(),
+                None => self.tasks_seen(attempt, gate.as_ref(), &fact, self.parts.clock.monotonic()).await,
+            };
+            let gone = match gate.as_ref().and_then(started_task) {
+                Some(task) => tasks.stopped(task).is_some(),
+                None => {
+                    let stopped = |seen: &Seen| matches!(seen, Seen::Stopped(_));
+                    tasks.seen.values().all(stopped) && (tasks.absence_proven || !tasks.seen.is_empty())
+                }
+            };
+            if !gone {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The launch phases as far as worker and task runtime have told them already.
     fn phases(&self, gate: Option<&Gate>, report: Option<&Report>) -> BTreeMap<String, Timestamp> {
         let mut phases =

@@ -80,7 +80,7 @@ impl Work {
             match plan(&snapshot, now, &self.parts.policy, slot) {
                 Decision::Wait { reason, until, wants_slot, .. } => {
                     self.show(key, &snapshot, reason);
-                    if !self.keep_place(key, &snapshot, wants_slot) {
+                    if !self.keep_place(&loaded, &snapshot, reason, wants_slot).await {
                         // An ended job waits for its TTL, which the resync finds without a timer for each.
                         return Ok(until.filter(|_| !has_ended(&snapshot)).map_or(Next::Settled, Next::At));
                     }
@@ -149,14 +149,29 @@ impl Work {
 
     /// Keeps the job's place among the holders of slots and those who wait for one. Answers whether the job
     /// was given a slot just now.
-    pub(crate) fn keep_place(&self, key: &JobId, snapshot: &Snapshot, wants_slot: bool) -> bool {
-        let open = snapshot.broken_attempt.is_some() || snapshot.attempts.iter().any(|a| a.closing.is_none());
-        let queue = snapshot.desired.as_ref().ok().and_then(|d| d.queue.as_ref());
+    ///
+    /// An open attempt holds a slot. Of a record that cannot be decoded nothing is launched, stopped or closed
+    /// before somebody mends it, so there only what may still run does; else enough of them would keep every
+    /// other job waiting. Mended, its open attempt holds a slot again, if need be beyond the limit.
+    pub(crate) async fn keep_place(
+        &self,
+        loaded: &Loaded,
+        snapshot: &Snapshot,
+        reason: Option<Reason>,
+        wants_slot: bool,
+    ) -> bool {
+        let key = &snapshot.job_id;
+        let open = if reason == Some(Reason::InvalidRecord) {
+            self.may_run(loaded, snapshot).await
+        } else {
+            snapshot.attempts.iter().any(|a| a.closing.is_none())
+        };
         if let Some(slots) = self.parts.tasks.slots() {
             self.admission.note_slots(slots);
         }
         let granted = match &snapshot.desired {
-            _ if open => self.admission.hold(key, queue),
+            Ok(desired) if open => self.admission.hold(key, desired.queue.as_ref()),
+            Err(_) if open => self.admission.keep(key),
             Ok(desired) if wants_slot => self.admission.wait(key, desired, snapshot.created_at),
             Ok(_) | Err(_) => self.admission.release(key),
         };

@@ -1,6 +1,7 @@
 //! What records that nobody can decode cost the others.
 
-use testbed::sim::poison::cost;
+use std::time::Duration;
+use testbed::sim::poison::{self, cost};
 
 #[test]
 fn a_hundred_poisoned_records_of_every_kind_do_not_delay_a_hundred_good_jobs() {
@@ -13,5 +14,20 @@ fn a_hundred_poisoned_records_of_every_kind_do_not_delay_a_hundred_good_jobs() {
         assert!(among.ended * 10 <= alone.ended * 11, "seed {seed}: {alone:?}, {among:?}");
         // A poisoned record is looked at, explained, and left until it changes.
         assert!(among.poisoned_passes <= 100 * 6, "the loop comes back to poisoned records: {among:?}");
+    }
+}
+
+#[test]
+fn a_task_behind_a_record_that_nobody_can_decode_holds_its_slot_until_it_has_stopped() {
+    for way in 0..poison::ways() {
+        let (stopped, next) = poison::behind_a_running_task(7, way);
+        testbed::say(&format!("way {way}: stopped after {stopped:?}, the next one there after {next:?}"));
+        assert!(stopped > Duration::from_secs(10), "way {way}: it ran when it was poisoned");
+        // No later than the resync after next: nothing announces the end of a task whose worker cannot report.
+        assert!(
+            next - stopped <= Duration::from_secs(65),
+            "way {way}: the slot was kept for {:?}",
+            next - stopped
+        );
     }
 }

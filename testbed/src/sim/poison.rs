@@ -1,9 +1,8 @@
 //! Good jobs among records that nobody can decode: how often the loop looks at each, and when the last good job
 //! has ended.
 //!
-//! A pass reads one job, so what a poisoned record can cost others is passes. Counted is every read of a job by the
-//! reconciler. The limit on concurrent tasks is out of reach here: a job whose open attempt cannot be decoded keeps
-//! its slot, because its agent may be alive.
+//! A pass reads one job, so what a poisoned record can cost others is passes, and slots: fewer tasks may run at
+//! once than there are poisoned attempts. Counted is every read of a job by the reconciler.
 
 use super::chaos::Chaos;
 use super::host::{self, Config};
@@ -20,6 +19,9 @@ use std::time::Duration;
 
 /// Good jobs of a run.
 const GOOD: u64 = 100;
+/// Tasks at once: fewer than poisoned attempts. A report that cannot be read counts as none, so the ten jobs with
+/// such a one go on and take slots as good ones do: there is room for them beside the last good ones.
+const SLOTS: u32 = 60;
 /// Every good job has ended long before.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -64,12 +66,71 @@ const POISONS: [Poison; 10] = [
 /// Runs good jobs, and among them so many poisoned ones.
 #[must_use]
 pub fn cost(seed: u64, poisoned: u64) -> Cost {
+    in_virtual_time(live(seed, poisoned))
+}
+
+/// When, of two jobs of which one may run at a time, the first's task had stopped and the second one's was there.
+/// The first executes for a minute, and after ten seconds its record is poisoned in the way of this number.
+///
+/// # Panics
+/// When both tasks were alive at once.
+#[must_use]
+pub fn behind_a_running_task(seed: u64, poison: usize) -> (Duration, Duration) {
+    in_virtual_time(follow(seed, POISONS[poison % POISONS.len()]))
+}
+
+/// How many ways there are to poison a record.
+#[must_use]
+pub fn ways() -> usize {
+    POISONS.len()
+}
+
+fn in_virtual_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime of one thread");
-    runtime.block_on(live(seed, poisoned))
+    runtime.block_on(run)
+}
+
+fn reconcile(world: &Arc<World>, slots: u32) {
+    let config = Config {
+        job_types: Arc::new(JobTypes::default()),
+        max_concurrent_tasks: slots,
+        resync_interval: Duration::from_secs(30),
+        policy: Policy::default(),
+    };
+    tokio::spawn(host::keep_running(world.clone(), 1, config));
+}
+
+async fn follow(seed: u64, poison: Poison) -> (Duration, Duration) {
+    let world = World::new(Kind::Process, None, Dice::seeded(seed), Chaos::none(), false);
+    let (first, second) = (ids("first", 1), ids("second", 1));
+    reconcile(&world, 1);
+    submit(&world, &first, Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    submit(&world, &second, Duration::from_secs(5));
+    {
+        let mut s = world.lock();
+        assert_eq!(s.alive(), 1, "the first runs");
+        s.memory.jobs.get_mut(&first[0]).map(poison).expect("it was submitted");
+        s.touch(&first[0]);
+    }
+    let mut stopped = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let s = world.lock();
+        assert!(s.alive() <= 1, "two tasks at once");
+        assert!(s.now() < PATIENCE, "the second job waits for ever");
+        if s.alive() == 0 && stopped.is_none() {
+            stopped = Some(s.now());
+        }
+        if s.fleet.count > 1 {
+            assert!(s.broken.is_empty(), "{:?}", s.broken);
+            return (stopped.unwrap_or_default(), s.now());
+        }
+    }
 }
 
 fn ids(what: &str, count: u64) -> Vec<JobId> {
@@ -79,8 +140,8 @@ fn ids(what: &str, count: u64) -> Vec<JobId> {
 async fn live(seed: u64, poisoned: u64) -> Cost {
     let world = World::new(Kind::Process, None, Dice::seeded(seed), Chaos::none(), false);
     let (good, bad) = (ids("good", GOOD), ids("bad", poisoned));
-    submit(&world, &good);
-    submit(&world, &bad);
+    submit(&world, &good, Duration::from_secs(5));
+    submit(&world, &bad, Duration::from_secs(5));
     for (job_id, poison) in bad.iter().zip(POISONS.iter().cycle()) {
         let claim = Raw::<Claim>::stored(seeds::of(fuzz::Kind::Claim)[0]).parse().expect("the seed is good");
         let mut s = world.lock();
@@ -89,13 +150,7 @@ async fn live(seed: u64, poisoned: u64) -> Cost {
         s.memory.jobs.get_mut(job_id).map(poison).expect("it was submitted");
         s.touch(job_id);
     }
-    let config = Config {
-        job_types: Arc::new(JobTypes::default()),
-        max_concurrent_tasks: 10_000,
-        resync_interval: Duration::from_secs(30),
-        policy: Policy::default(),
-    };
-    tokio::spawn(host::keep_running(world.clone(), 1, config));
+    reconcile(&world, SLOTS);
     while !ended(&world, &good) {
         assert!(world.lock().now() < PATIENCE, "good jobs have not ended");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -106,10 +161,10 @@ async fn live(seed: u64, poisoned: u64) -> Cost {
     Cost { passes: passes(&good), poisoned_passes: passes(&bad), ended: s.now() }
 }
 
-fn submit(world: &World, ids: &[JobId]) {
+fn submit(world: &World, ids: &[JobId], takes: Duration) {
     for job_id in ids {
         let mut script = Script::default();
-        script.takes = Some(Duration::from_secs(5));
+        script.takes = Some(takes);
         let mut s = world.lock();
         let write = WriteId::from_bits(s.dice.number());
         let created = Created {
