@@ -60,6 +60,14 @@ impl Tree {
         }
     }
 
+    /// The same without a member.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        if let Self::Map(members) = &mut self {
+            members.retain(|(n, _)| n != name);
+        }
+        self
+    }
+
     /// What a path of names leads to.
     pub(crate) fn at(&self, path: &[&str]) -> Option<&Tree> {
         path.iter().try_fold(self, |tree, name| tree.get(name))

@@ -103,6 +103,28 @@ fn what_a_filter_finds_is_listed_and_never_changed_without_agreement() {
 }
 
 #[test]
+fn a_cause_is_sent_with_each_change() {
+    let lab = Lab::new();
+    let path = format!("/jobs/{RUNNING}");
+    let api = Double::of(vec![
+        told(&format!("POST {path}/suspend?change_cause=a%20%26%20b"), 200, running().to_string()),
+        told(&format!("POST {path}/retry?force=true&change_cause=again"), 200, running().to_string()),
+        told(&format!("PATCH {path}?change_cause=urgent"), 200, running().to_string()),
+    ]);
+    for words in [
+        &["suspend", RUNNING, "--cause", "a & b"][..],
+        &["retry", "--force", RUNNING, "--cause", "again"],
+        &["set", RUNNING, "priority=5", "--cause", "urgent"],
+    ] {
+        let text = shot(&lab, &api.url, words);
+        assert!(text.contains("exit 0"), "{text}");
+    }
+    assert_eq!(api.lines().len(), 3);
+    assert_snapshot!("cause_refused", shot(&lab, &api.url, &["cancel", RUNNING, "--cause", "a\nb"]));
+    assert_eq!(api.lines().len(), 3, "nothing more was asked");
+}
+
+#[test]
 fn a_token_that_may_not_act_ends_the_verb_at_the_first_job() {
     let lab = Lab::new();
     let api =

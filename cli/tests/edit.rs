@@ -13,8 +13,9 @@ const ETAG: &str = "etag: \"v1\"";
 
 fn job(priority: i64) -> Value {
     let mut job = records::running();
-    job["desired"] =
-        json!({"job_type": "echo", "payload": {"n": 1.5, "text": "no"}, "priority": priority, "retry": 0});
+    job["desired"] = json!({"job_type": "echo", "payload": {"n": 1.5, "text": "no"}, "priority": priority, "retry": 0,
+            "updated": {"by": "ada", "at": "2026-11-22T11:59:30.000Z", "cause": "tuned", "digest": "0123456789abcdef"}});
+    (job["updated_by"], job["change_cause"]) = ("ada".into(), "tuned".into());
     job
 }
 
@@ -68,10 +69,10 @@ fn an_edit_writes_what_was_touched_and_nothing_else_and_only_over_what_was_seen(
     let api = Double::of(vec![
         told(&get(), 200, job(0).to_string()).with(ETAG),
         told(&dry(), 200, preview(5)),
-        told(&write(), 200, job(5).to_string()),
+        told(&format!("{}?change_cause=it%20waits%3A%20too%20low", write()), 200, job(5).to_string()),
     ]);
-    assert_snapshot!("edit", edit(&lab, &api, TO_5, &["--yes"]));
-    let written = &sent(&api, &write())[0];
+    assert_snapshot!("edit", edit(&lab, &api, TO_5, &["--yes", "--cause", "it waits: too low"]));
+    let written = api.asked().pop().unwrap();
     assert_eq!((written.body.as_str(), written.header("if-match")), (r#"{"priority":5}"#, Some("\"v1\"")));
     assert_eq!(kept(&lab), Vec::<String>::new(), "a text that was written is not kept");
 }
@@ -126,6 +127,8 @@ fn a_conflict_shows_the_other_change_and_keeps_the_text_for_another_try() {
     let lab = Lab::new();
     let mut theirs = job(0);
     theirs["desired"]["queue"] = "llm".into();
+    theirs["desired"]["updated"] = json!({"by": "bob"});
+    (theirs["updated_by"], theirs["change_cause"]) = ("bob".into(), Value::Null);
     let now = told(&get(), 200, theirs.to_string()).with("etag: \"v2\"");
     let mut after = theirs.clone();
     after["desired"]["priority"] = 5.into();
@@ -223,8 +226,11 @@ fn a_real_job_is_edited_and_a_broken_editor_loses_nothing() {
     let payload = r#"{"b": 1.50, "a": "no"}"#;
     let id = run(&["submit", "echo", "-o", "name", "--set", "suspend=true", "--payload", payload], "").out;
     let id = id.trim_end();
-    let said = run(&["edit", id, "--yes"], "sed -i -e 's/^priority: .*/priority: 5/' -e '$ a env: {K: no}'");
+    let editor = "sed -i -e 's/^priority: .*/priority: 5/' -e '$ a env: {K: no}'";
+    let said = run(&["edit", id, "--yes", "--cause", "too low"], editor);
     assert_eq!(said.code, Some(0), "{said:?}");
+    let page = run(&["describe", id], "").out;
+    assert!(page.contains("\nChanged    by local: too low, 20"), "{page}");
     let job: Value = serde_json::from_str(&run(&["get", id, "-o", "json"], "").out).unwrap();
     assert_eq!((&job["desired"]["priority"], &job["desired"]["env"]["K"]), (&json!(5), &json!("no")));
     let raw = run(&["get", id, "-o", "json"], "").out;

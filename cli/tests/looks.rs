@@ -69,7 +69,7 @@ fn describe_shows_the_evidence_of_each_attempt_and_what_to_type() {
         told(&of(WAITING, "/events"), 200, none),
         told(&of(WAITING, "/explain"), 200, broken),
     ]);
-    let text = shot(&lab, &api.url, &["describe", FAILED, WAITING, "--events", "2"]);
+    let text = shot(&lab, &api.url, &["describe", FAILED, WAITING, "--events", "3"]);
     assert!(text.lines().skip(1).all(|line| line.chars().count() <= 80), "{text}");
     assert_snapshot!("describe", text);
 }

@@ -1,6 +1,7 @@
 //! The verbs that act.
 
 use super::{Filters, SettingFlags, duration};
+use crate::client::encoded;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +31,7 @@ Examples:
 pub(super) const CANCEL: &str = "\
 Examples:
   agent-runner cancel 019ab3f0-0000-7000-8000-000000000000
-  agent-runner cancel -l team=search --yes";
+  agent-runner cancel -l team=search --yes --cause 'the input was wrong'";
 
 pub(super) const SUSPEND: &str = "\
 Examples:
@@ -43,7 +44,7 @@ Example:
 
 pub(super) const SET: &str = "\
 Examples:
-  agent-runner set 019ab3f0-0000-7000-8000-000000000000 priority=5 env.MODEL=small
+  agent-runner set 019ab3f0-0000-7000-8000-000000000000 priority=5 env.MODEL=small --cause 'urgent'
   agent-runner set 019ab3f0-0000-7000-8000-000000000000 --unset labels.team --dry-run
 A value that is JSON is taken as JSON, any other as a string; null gives the field its default again.";
 
@@ -143,6 +144,27 @@ pub(crate) struct Resubmit {
     pub(crate) output: SubmitForm,
 }
 
+/// Why something is changed.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// Why, in up to 256 characters; `describe` shows it with who asked
+    #[arg(long, value_name = "TEXT", value_parser = cause)]
+    cause: Option<String>,
+}
+
+fn cause(text: &str) -> Result<String, String> {
+    contract::updated::check_cause(text).map(|()| text.to_owned())
+}
+
+impl Why {
+    /// The query of a change, with a parameter that is there or not.
+    pub(crate) fn query(&self, more: Option<&str>) -> String {
+        let cause = self.cause.as_ref().map(|cause| format!("change_cause={}", encoded(cause)));
+        let all: Vec<&str> = more.into_iter().chain(cause.as_deref()).collect();
+        if all.is_empty() { String::new() } else { format!("?{}", all.join("&")) }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Jobs {
     /// Job ids
@@ -153,6 +175,8 @@ pub(crate) struct Jobs {
     /// Do not ask before acting on jobs that a filter found
     #[arg(short, long)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +202,8 @@ pub(crate) struct Set {
     /// Give this field its default again; takes a variable or a label away
     #[arg(long, value_name = "FIELD")]
     pub(crate) unset: Vec<String>,
+    #[command(flatten)]
+    pub(crate) why: Why,
     /// Show what would change and what the reconciler would do, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -194,6 +220,8 @@ pub(crate) struct Edit {
     /// Do not ask before writing
     #[arg(short, long)]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) why: Why,
     /// Go on with a text that an earlier edit kept
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,

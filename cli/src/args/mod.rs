@@ -3,7 +3,9 @@
 mod act;
 mod look;
 
-pub(crate) use act::{Cancel, Edit, Jobs, NewJob, Payload, Resubmit, Retry, Run, Set, Submit, SubmitForm};
+pub(crate) use act::{
+    Cancel, Edit, Jobs, NewJob, Payload, Resubmit, Retry, Run, Set, Submit, SubmitForm, Why,
+};
 pub(crate) use look::{Condition, Describe, Explain, Filters, Get, GetForm, Logs, Stream, Wait};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

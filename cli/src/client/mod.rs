@@ -25,6 +25,16 @@ const LARGEST_ANSWER: u64 = 256 * 1024 * 1024;
 /// What `/health` calls itself.
 pub(crate) const SERVICE: &str = "agent-runner";
 
+/// Percent-encoding of everything but RFC 3986's unreserved characters.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
 /// What a request does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -426,6 +436,11 @@ mod tests {
     fn an_answer_that_breaks_off_may_be_asked_for_again() {
         let e = error_of("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_owned());
         assert!(e.passes(), "{e}");
+    }
+
+    #[test]
+    fn a_cursor_survives_a_query_string() {
+        assert_eq!(encoded("a+b/=&ä"), "a%2Bb%2F%3D%26%C3%A4");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn change(api: &Client, jobs: &Jobs, change: &Change, force: bool) ->
     let mut exit = Exit::Done;
     let chosen = select::confirmed(api, &jobs.ids, &jobs.filters, change.verb, jobs.yes)?;
     for job_id in chosen.unwrap_or_default() {
-        match one(api, &job_id, change, force) {
+        match one(api, &job_id, change, jobs, force) {
             Ok(()) => output::data(&format!("{job_id} {}\n", change.done))?,
             // Without a right token the other jobs would be refused as well.
             Err(e) if e.problem().is_some_and(|p| !matches!(p.status, 401 | 403)) => {
@@ -38,8 +38,8 @@ pub(super) fn change(api: &Client, jobs: &Jobs, change: &Change, force: bool) ->
 }
 
 /// A lost answer is asked for again: the wishes are such that asking twice is asking once.
-fn one(api: &Client, job_id: &JobId, change: &Change, force: bool) -> Result<(), ClientError> {
-    let query = if force { "?force=true" } else { "" };
+fn one(api: &Client, job_id: &JobId, change: &Change, jobs: &Jobs, force: bool) -> Result<(), ClientError> {
+    let query = jobs.why.query(force.then_some("force=true"));
     let call = Call::post(format!("/jobs/{job_id}/{}{query}", change.verb), None);
     match api.call(call.clone()) {
         // A forced retry that was stored and begun would be counted as a second wish.

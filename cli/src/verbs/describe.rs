@@ -59,12 +59,10 @@ fn head(out: &mut String, job: &Tree, view: &View, now: Timestamp) {
         let by = job.at(&["created", "actor"]).map(|actor| format!(", by {}", one_line(&actor.short())));
         line(out, "Created", &format!("{}{}", moment(at, now), by.unwrap_or_default()));
     }
-    // Who changed it last, where the record says so.
-    let by = job.at(&["desired", "updated_by"]).or(job.get("updated_by")).and_then(Tree::text);
-    let cause = job.at(&["desired", "change_cause"]).or(job.get("change_cause")).and_then(Tree::text);
-    if by.is_some() || cause.is_some() {
-        let why = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        line(out, "Changed", &one_line(&format!("by {}{why}", by.unwrap_or("(direct edit)"))));
+    if let Some(change) = last_change(job) {
+        let at = job.get("updated_at").and_then(Tree::text).and_then(|at| at.parse().ok());
+        let at = at.map(|at| format!(", {}", moment(at, now))).unwrap_or_default();
+        line(out, "Changed", &wrapped(&format!("{change}{at}"), 11, output::WIDTH));
     }
     let control = |name: &str| job.at(&["control", name]).map(Tree::short);
     if let Some(run) = control("run") {
@@ -88,6 +86,14 @@ fn head(out: &mut String, job: &Tree, view: &View, now: Timestamp) {
     }
 }
 
+/// Who changed last what is wanted, and why; `None` when nobody has, or nobody can tell.
+pub(super) fn last_change(job: &Tree) -> Option<String> {
+    let by = job.get("updated_by").and_then(Tree::text)?;
+    let cause = job.get("change_cause").and_then(Tree::text).map(|cause| format!(": {cause}"));
+    let by = if by.starts_with('(') { by.to_owned() } else { format!("by {by}") };
+    Some(one_line(&format!("{by}{}", cause.unwrap_or_default())))
+}
+
 fn broken(out: &mut String, job: &Tree) {
     for section in job.get("invalid").map_or(&[][..], Tree::items) {
         let name = section.get("section").map_or(String::new(), Tree::short);
@@ -106,7 +112,8 @@ fn wanted(out: &mut String, job: &Tree) {
         let _ = writeln!(out, "  {}", wrapped(text, 2, output::WIDTH));
         return;
     }
-    for (name, value) in desired.members().iter().filter(|(name, _)| name != "job_type") {
+    for (name, value) in desired.members().iter().filter(|(name, _)| name != "job_type" && name != "updated")
+    {
         let (name, text) = (one_line(name), one_line(&value.short()));
         let text = match text.char_indices().nth(PAYLOAD) {
             Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),

@@ -2,12 +2,11 @@
 
 use super::{VerbError, checked};
 use crate::args::{Logs, Stream as Which};
-use crate::client::{Call, Client, ClientError, Next, Problem, Stream};
+use crate::client::{Call, Client, ClientError, Next, Problem, Stream, encoded};
 use crate::exit::Exit;
 use crate::follow::View;
 use crate::output;
 use crate::safe::Safe;
-use crate::verbs::select::encoded;
 use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 
 use super::{VerbError, checked};
 use crate::args::Filters;
-use crate::client::{Call, Client};
+use crate::client::{Call, Client, encoded};
 use crate::follow::View;
 use crate::{ask, output};
 use contract::JobId;
@@ -67,16 +67,6 @@ pub(super) fn named(api: &Client, ids: &[String]) -> Result<Found, VerbError> {
     Ok(Found { jobs: jobs.collect::<Result<_, VerbError>>()?, more: false })
 }
 
-/// Percent-encoding of everything but RFC 3986's unreserved characters.
-pub(super) fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
-}
-
 /// The ids that were typed or that a filter finds.
 pub(super) fn ids(api: &Client, ids: &[String], filters: &Filters) -> Result<Vec<JobId>, VerbError> {
     if !ids.is_empty() {
@@ -129,15 +119,5 @@ pub(super) fn confirmed(
     } else {
         output::say("nothing was done");
         Ok(None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_survives_a_query_string() {
-        assert_eq!(encoded("a+b/=&ä"), "a%2Bb%2F%3D%26%C3%A4");
     }
 }

@@ -1,7 +1,7 @@
 //! `set`: changes fields of what is wanted of jobs, by a merge patch.
 
 use super::{VerbError, checked, edit::preview};
-use crate::args::Set;
+use crate::args::{Set, Why};
 use crate::client::{Call, Client, ClientError};
 use crate::exit::Exit;
 use crate::{output, request};
@@ -24,7 +24,7 @@ pub(super) fn set(api: &Client, args: &Set) -> Result<Exit, VerbError> {
     let patch = request::patch(&assignments, &args.unset)?;
     let mut exit = Exit::Done;
     for id in ids {
-        let done = if args.dry_run { dry_run(api, &id, &patch) } else { write(api, &id, &patch) };
+        let done = if args.dry_run { dry_run(api, &id, &patch) } else { write(api, &id, &patch, &args.why) };
         match done {
             Ok(text) => output::data(&text)?,
             Err(e) if e.problem().is_some_and(|p| !matches!(p.status, 401 | 403)) => {
@@ -38,8 +38,8 @@ pub(super) fn set(api: &Client, args: &Set) -> Result<Exit, VerbError> {
 }
 
 /// A patch that is stored already changes nothing, so a lost answer is asked for again.
-fn write(api: &Client, id: &JobId, patch: &str) -> Result<String, ClientError> {
-    let call = Call::patch(format!("/jobs/{id}"), patch.to_owned(), None);
+fn write(api: &Client, id: &JobId, patch: &str, why: &Why) -> Result<String, ClientError> {
+    let call = Call::patch(format!("/jobs/{id}{}", why.query(None)), patch.to_owned(), None);
     match api.call(call.clone()) {
         Err(ClientError::Lost { .. }) => api.call(call)?,
         other => other?,

@@ -14,9 +14,11 @@ pub(crate) fn failed() -> Value {
         "job_id": FAILED, "job_type": "summarize", "payload": {"text": "Hello"}, "status": "FAILED",
         "reason": "MaxAttemptsExceeded", "message": "2 of 2 tries failed;\u{1b}[2J the last one: OutOfMemory",
         "attempt": 2, "created_at": "2026-11-22T11:50:00.000Z", "started_at": "2026-11-22T11:55:31.000Z",
-        "finished_at": "2026-11-22T11:58:00.000Z",
+        "finished_at": "2026-11-22T11:58:00.000Z", "updated_by": "ada", "updated_at": "2026-11-22T11:51:00.000Z",
+        "change_cause": "it needs\u{1b}[2J a second try",
         "desired": {"job_type": "summarize", "payload": {"text": "Hello"}, "max_attempts": 2, "priority": 0,
-            "env": {"MODEL": "small"}, "labels": {"team": "search"}, "suspend": false, "cancel": false, "retry": 0, "max_cost_usd": 1.5},
+            "env": {"MODEL": "small"}, "labels": {"team": "search"}, "suspend": false, "cancel": false, "retry": 0, "max_cost_usd": 1.5,
+            "updated": {"by": "ada", "at": "2026-11-22T11:51:00.000Z", "digest": "0123456789abcdef"}},
         "control": {"run": 1, "attempt": 2, "tries": 2, "infra_tries": 1, "phase": "Finished", "cost": 0.0123},
         "created": {"at": "2026-11-22T11:50:00.000Z", "actor": "ci"}, "active": false
     })
@@ -35,7 +37,7 @@ pub(crate) fn running() -> Value {
 pub(crate) fn waiting() -> Value {
     json!({
         "job_id": WAITING, "job_type": "echo", "payload": {}, "status": "QUEUED", "reason": "InvalidRecord",
-        "message": "max_attempts: 0 is not allowed: 1 to 100", "attempt": 0,
+        "message": "max_attempts: 0 is not allowed: 1 to 100", "attempt": 0, "updated_by": "(direct edit)",
         "created_at": "2026-11-19T12:00:00.000Z", "started_at": null, "finished_at": null,
         "invalid": [{"section": "desired", "errors": [{"pointer": "/max_attempts", "value": "0", "message": "1 to 100"}]}],
         "desired": {"job_type": "echo", "payload": {}, "max_attempts": 0}, "control": null,
@@ -79,6 +81,7 @@ pub(crate) fn attempts() -> Value {
 pub(crate) fn events() -> Value {
     json!({"job_id": FAILED, "events": [
         {"at": "2026-11-22T11:50:00.000Z", "event": "created", "message": "submitted by ci"},
+        {"at": "2026-11-22T11:51:00.000Z", "event": "edited", "message": "by ada: it needs a second try"},
         {"at": "2026-11-22T11:55:31.000Z", "event": "started", "attempt": 2, "message": "the worker passed the start gate"},
         {"at": "2026-11-22T11:58:00.000Z", "event": "ended", "message": "FAILED (MaxAttemptsExceeded)", "count": 2}
     ]})

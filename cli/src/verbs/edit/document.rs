@@ -1,6 +1,7 @@
 //! The text that is edited: `desired` as YAML, with where the job is as comments above it. What went wrong
 //! with an earlier version of the text stands at its very top.
 
+use super::super::describe::last_change;
 use crate::follow::View;
 use crate::output::{one_line, wrapped};
 use crate::tree::Tree;
@@ -35,6 +36,9 @@ pub(super) fn text(job: &Tree, view: &View, desired: &Tree) -> String {
     let times = [("created", view.created_at), ("started", view.started_at), ("finished", view.finished_at)];
     for (name, at) in times.into_iter().filter_map(|(name, at)| Some((name, at?))) {
         comment(&format!("{name}: {at}"));
+    }
+    if let Some(change) = last_change(job) {
+        comment(&format!("changed: {change}"));
     }
     for section in job.get("invalid").map_or(&[][..], Tree::items) {
         for error in section.get("errors").map_or(&[][..], Tree::items) {

@@ -9,6 +9,7 @@ mod files;
 mod patch;
 pub(super) mod preview;
 
+use super::describe::last_change;
 use super::{VerbError, checked};
 use crate::args::Edit;
 use crate::client::{Call, Client, ClientError};
@@ -26,6 +27,8 @@ struct Stored {
     etag: String,
     desired: Tree,
     text: String,
+    /// Who changed it last, and why.
+    changed: Option<String>,
 }
 
 pub(super) fn edit(api: &Client, args: &Edit) -> Result<Exit, VerbError> {
@@ -55,9 +58,14 @@ fn stored(api: &Client, id: &JobId) -> Result<Stored, ClientError> {
     let answer = api.answer(Call::get(format!("/jobs/{id}")))?;
     let (job, view): (Tree, View) = (api.decoded(&answer.body)?, api.decoded(&answer.body)?);
     let desired = job.get("desired").filter(|d| matches!(d, Tree::Map(_)));
-    let desired = desired.cloned().unwrap_or(Tree::Map(Vec::new()));
+    let desired = desired.cloned().unwrap_or(Tree::Map(Vec::new())).without("updated");
     let text = document::text(&job, &view, &desired);
-    Ok(Stored { etag: answer.etag.unwrap_or_else(|| "*".to_owned()), desired, text })
+    Ok(Stored {
+        etag: answer.etag.unwrap_or_else(|| "*".to_owned()),
+        changed: last_change(&job),
+        desired,
+        text,
+    })
 }
 
 /// What a text leads to.
@@ -141,7 +149,12 @@ impl Session<'_> {
     fn agree(&self, patch: &Tree, preview: &Preview) -> Result<Exit, VerbError> {
         let colours = output::stdout_colours();
         let names = ["stored", "yours"];
-        output::data(&document::diff(&self.stored.desired, &preview.desired, names, colours))?;
+        output::data(&document::diff(
+            &self.stored.desired,
+            &preview.desired.clone().without("updated"),
+            names,
+            colours,
+        ))?;
         output::data(&preview.decision())?;
         let quarrels = self.quarrels(patch);
         for (pointer, theirs) in &quarrels {
@@ -174,7 +187,8 @@ impl Session<'_> {
     }
 
     fn write(&self, patch: &Tree, etag: &str) -> Result<Exit, VerbError> {
-        let call = Call::patch(format!("/jobs/{}", self.id), patch.json(), Some(etag.to_owned()));
+        let path = format!("/jobs/{}{}", self.id, self.args.why.query(None));
+        let call = Call::patch(path, patch.json(), Some(etag.to_owned()));
         match self.api.call(call) {
             Ok(_) => {}
             // Whether it was stored shows in what is stored: then the patch would change nothing any more.
@@ -203,8 +217,9 @@ impl Session<'_> {
         };
         let names = ["as you saw it", "as it is now"];
         let theirs = document::diff(&self.stored.desired, &now.desired, names, output::stderr_colours());
+        let who = now.changed.map(|changed| format!(", {changed}")).unwrap_or_default();
         VerbError::Failed(format!(
-            "nothing was written: somebody else has changed this job meanwhile\n{theirs}"
+            "nothing was written: somebody else has changed this job meanwhile{who}\n{theirs}"
         ))
     }
 
