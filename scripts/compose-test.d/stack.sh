@@ -23,7 +23,7 @@ build_images() {
   local name
   # A copy, so that nothing is left in this checkout and no .env of it plays a part.
   mkdir -p "$tree" "$work/ledger"
-  cp -r "$root/compose" "$root/agents" "$root/runbooks" "$root/.dockerignore" "$root/.env.example" "$tree/"
+  cp -r "$root/compose" "$root/agents" "$root/runbooks" "$root/docs" "$root/README.md" "$root/.dockerignore" "$root/.env.example" "$tree/"
   rm -f "$tree/compose/.env"
   for name in api reconciler worker; do
     cp "$programs/agent-runner-$name" "$tree/compose/prebuilt/" || die "there is no agent-runner-$name in $programs"
@@ -40,10 +40,11 @@ build_images() {
   export AGENT_RUNNER_PORT=$port PROMETHEUS_PORT=$prometheus_port
   export AGENT_RUNNER_BUILD_SUFFIX=-prebuilt
   export AGENT_RUNNER_ORCHESTRATOR_IMAGE=$project-orchestrator AGENT_RUNNER_WORKER_IMAGE=$project-worker
+  export AGENT_RUNNER_PYTHON_WORKER_IMAGE=$project-python-worker
   export AGENT_RUNNER_COMPOSE_JOB_TYPES=./job-types.toml
   # Short, so that jobs of killed workers go on within the time of a test.
-  export AGENT_RUNNER_POOL_LEASE_SECONDS=10 AGENT_RUNNER_DRAIN_SECONDS=5
-  our_images+=("$AGENT_RUNNER_ORCHESTRATOR_IMAGE" "$AGENT_RUNNER_WORKER_IMAGE" "$project-python-worker")
+  export AGENT_RUNNER_POOL_LEASE_SECONDS=10
+  our_images+=("$AGENT_RUNNER_ORCHESTRATOR_IMAGE" "$AGENT_RUNNER_WORKER_IMAGE" "$AGENT_RUNNER_PYTHON_WORKER_IMAGE")
   quietly stack build
 }
 
@@ -135,26 +136,22 @@ look_at_metrics() {
   python3 "$testbed/prometheus.py" "http://localhost:$prometheus_port" "$root/compose"
 }
 
-# As docs/compose.md says: the same stack with workers of an image of one's own.
-run_python_agent() {
-  local id container
-  export AGENT_RUNNER_PYTHON_WORKER_IMAGE=$project-python-worker
-  stack() {
-    docker compose -p "$project" -f "$tree/compose/docker-compose.yml" -f "$tree/compose/python-agent/docker-compose.yml" \
-      --profile observability "$@"
-  }
-  up_with 2 --build
-  await_healthy 2
-  # Not through head, whose early end would be an error of the pipe.
-  container=$(stack ps -q worker)
-  container=${container%%$'\n'*}
-  [[ $(docker inspect --format '{{.Config.Image}}' "$container") == "$AGENT_RUNNER_PYTHON_WORKER_IMAGE" ]] ||
-    die "the workers have another image"
-  id=$(curl -sS "http://localhost:$port/jobs" -H 'Content-Type: application/json' \
-    -d '{"job_type": "word_count", "payload": {"text": "to be or not to be"}}' | jq -er .job_id)
-  jobs await "$id" '.status == "SUCCEEDED" and .result.words == 6 and .result.most_frequent[0] == ["to", 2]'
-  curl -sSf "http://localhost:$port/jobs/$id/logs" | grep "Python .*: 6 words" >/dev/null || die "the agent's log is not there"
-  echo "python-agent: $id has succeeded"
+# What the pages tell people to type.
+type_pages() {
+  COMPOSE_PROJECT_NAME=$project python3 "$testbed/pages.py" "$1" "$tree" "http://localhost:$port" "${@:2}"
+}
+
+type_runbooks() {
+  type_pages runbooks 5
+}
+
+# From nothing, as people do it who have just read about it; with workers of an image of one's own, too.
+type_documents() {
+  quietly stack down --volumes --timeout 20
+  # Compose wants the images of all services that are not named.
+  local services=(redis api reconciler worker prometheus)
+  [[ -z $grafana ]] || services=()
+  type_pages documents ${services[@]+"${services[@]}"}
 }
 
 # Of the image of workers, 60 MB at most have to be loaded.

@@ -86,7 +86,8 @@ impl Table {
         }
     }
 
-    fn shell(&self, job_id: &str) -> Command {
+    /// A shell that reaches the emulator.
+    pub(crate) fn shell(&self, job_id: &str) -> Command {
         let mut shell = shell::shell(self.folder.path());
         let path = shell.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
         let others = path.map(std::ffi::OsStr::to_owned).unwrap_or_default();
@@ -99,7 +100,13 @@ impl Table {
         shell
     }
 
-    fn typed(&self, text: &str) -> Value {
+    /// Where its blocks are typed.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What a command that has to work says.
+    pub(crate) fn typed(&self, text: &str) -> Value {
         let output = shell::ended(text, self.shell(JOB));
         assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap_or_default()

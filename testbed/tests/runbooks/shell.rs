@@ -43,12 +43,12 @@ pub(crate) fn shell(folder: &Path) -> Command {
     command
 }
 
-/// Types a block in and expects it to work.
-pub(crate) fn type_in(page: &str, block: &Block, shell: Command) {
+/// Types a block in, expects it to work, and answers with what it said.
+pub(crate) fn type_in(page: &str, block: &Block, shell: Command) -> String {
     let output = ended(&block.text, shell);
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // Who asks what is wrong is told something.
-    let told = block.section != "Diagnosis" || !output.stdout.is_empty();
+    let told = block.section != "Diagnosis" || !output.stdout.is_empty() || !output.stderr.is_empty();
     assert!(
         output.status.success() && told,
         "{page}, {}: {}\n{}--- stdout\n{}--- stderr\n{}",
@@ -58,6 +58,7 @@ pub(crate) fn type_in(page: &str, block: &Block, shell: Command) {
         said(&output.stdout),
         said(&output.stderr)
     );
+    said(&output.stdout)
 }
 
 /// Types a text in and waits for its end, not for that of what it starts in the background.
