@@ -65,6 +65,11 @@ mod tests {
     }
 
     #[test]
+    fn the_pause_of_a_job_never_changes() {
+        assert_eq!([1, 3].map(|n| pause_ms(10_000, 2, 300_000, n, &id(1))), [9207, 43_248]);
+    }
+
+    #[test]
     fn no_pause_stays_no_pause() {
         assert_eq!(pause_ms(0, 2, 300_000, 9, &id(1)), 0);
         assert_eq!(pause_ms(5_000, 2, 0, 1, &id(1)), 0);

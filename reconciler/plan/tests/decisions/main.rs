@@ -4,7 +4,9 @@
 
 mod cost_and_spot;
 mod effects;
+mod evidence;
 mod given;
 mod hand_edits;
 mod properties;
 mod reasons;
+mod whole;
