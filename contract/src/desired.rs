@@ -271,6 +271,8 @@ fn read(
         if payload.as_str().len() > PAYLOAD_LIMIT {
             let size = payload.as_str().len();
             f.error("payload", "", format!("{size} bytes; at most {PAYLOAD_LIMIT} are allowed"));
+        } else if let Err(why) = payload.is_readable() {
+            f.error("payload", "", why);
         }
         d.payload = payload;
     }
@@ -487,5 +489,7 @@ mod tests {
     fn any_json_is_a_payload_even_null() {
         assert_eq!(Desired::parse(r#"{"job_type":"e","payload":null}"#).unwrap().payload.as_str(), "null");
         assert_eq!(Desired::parse(r#"{"job_type":"e","payload":7}"#).unwrap().payload.as_str(), "7");
+        let unreadable = Desired::parse(r#"{"job_type":"e","payload":"\ud800"}"#).unwrap_err();
+        assert_eq!(unreadable.errors[0].pointer, "/payload");
     }
 }

@@ -7,6 +7,10 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::marker::PhantomData;
 
+/// How deep a payload may be nested. Many readers stop at 128 levels (serde_json among them), SQLite at 1,000, and
+/// records and answers put the payload a few levels down.
+pub const NESTING_LIMIT: usize = 100;
+
 /// Any JSON value, kept as its text: the payload, a result. It is never taken apart on the way, so it costs
 /// nothing to pass on and compares byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,11 +37,44 @@ impl JsonText {
         Self("{}".into())
     }
 
+    /// What readers stumble over, though the grammar allows it: nesting beyond [`NESTING_LIMIT`], and halves of
+    /// surrogate pairs, which are no text.
+    ///
+    /// # Errors
+    /// What it is, and what is allowed.
+    pub fn is_readable(&self) -> Result<(), String> {
+        let mut rest = self.0.as_bytes().iter();
+        let (mut depth, mut quoted, mut half) = (0, false, false);
+        while let Some(byte) = rest.next() {
+            let escape = quoted && *byte == b'\\';
+            let unit = if escape && rest.next() == Some(&b'u') { code_unit(&mut rest) } else { 0 };
+            if half != matches!(unit, 0xdc00..=0xdfff) {
+                return Err("a string holds half of a surrogate pair (\\ud800 to \\udfff)".to_owned());
+            }
+            half = matches!(unit, 0xd800..=0xdbff);
+            match byte {
+                b'"' => quoted = !quoted,
+                b'[' | b'{' if !quoted => depth += 1,
+                b']' | b'}' if !quoted => depth -= 1,
+                _ => {}
+            }
+            if depth > NESTING_LIMIT {
+                return Err(format!("is nested deeper than {NESTING_LIMIT} levels"));
+            }
+        }
+        Ok(())
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The four hexadecimal digits of an escape; the text is known to have them.
+fn code_unit<'a>(rest: &mut impl Iterator<Item = &'a u8>) -> u32 {
+    rest.take(4).fold(0, |unit, digit| unit << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
 }
 
 impl Default for JsonText {
@@ -153,6 +190,25 @@ mod tests {
         let holder: Holder = serde_json::from_str(text).unwrap();
         assert_eq!(holder.payload.as_str(), r#"{"b":1.0,"a":[1e400,"\u00e4"]}"#);
         assert_eq!(serde_json::to_string(&holder).unwrap(), text);
+    }
+
+    #[test]
+    fn text_that_readers_stumble_over_is_told_from_text_that_only_looks_so() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let good = [
+            nested(NESTING_LIMIT),
+            format!("[{}]", ["{\"a\":[]}"; 200].join(",")),
+            format!("\"\\\"{}\"", "[".repeat(200)),
+            r#""\ud83d\ude00 \\ud800 \u00e4""#.to_owned(),
+        ];
+        for text in good {
+            assert_eq!(JsonText::new(text.clone()).unwrap().is_readable(), Ok(()), "{text}");
+        }
+        for text in [r#""\ud800""#, r#""\ud800x\udc00""#, r#"["\udc00"]"#, r#"{"\uD800\n":1}"#] {
+            assert!(JsonText::new(text).unwrap().is_readable().unwrap_err().contains("surrogate"), "{text}");
+        }
+        let deep = JsonText::new(nested(NESTING_LIMIT + 1)).unwrap();
+        assert!(deep.is_readable().unwrap_err().contains("100 levels"));
     }
 
     #[test]
