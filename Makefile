@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-peers bench-pool bench-pool-short chaos-redis simulate soak model fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short chaos-redis simulate soak model fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -154,6 +154,9 @@ bench-pool-short: bench-pool ## The same with small numbers in one round: shows 
 chaos-redis: ## Kills any part of the team's stack every second for two minutes under 2,000 jobs.
 	TESTBED_CHAOS_SECONDS=120 TESTBED_CHAOS_JOBS=2000 cargo test --locked -p agent-runner-testbed --features redis \
 	  --test pool_team -- --nocapture killed_every_second
+
+bench-aws: ## Measures the system as on AWS against the ECS double at AWS's default quotas: target/bench/aws.json and a table.
+	cargo run --release --locked --quiet -p agent-runner-testbed --features aws --bin bench-aws -- $(BENCH_FLAGS)
 
 SEEDS ?= 100000
 simulate: ## Runs the reconciler in a simulated world with SEEDS=100000 seeds from FROM=0 on, over all cores.

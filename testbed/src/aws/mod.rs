@@ -10,6 +10,7 @@
 //! The double runs [`SCALE`] times faster than Fargate; the reconciler runs in real time.
 
 mod account;
+pub mod bench;
 pub mod gate;
 pub mod ministack;
 mod program;

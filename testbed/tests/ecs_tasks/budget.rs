@@ -91,3 +91,29 @@ async fn launches_keep_to_the_quota_without_being_throttled() {
     // 14 from the burst, the others at our share of the rate.
     assert!((6.0..9.0).contains(&seconds), "{seconds} s");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_jobs_get_an_attempt_than_can_be_launched_soon() {
+    let mut cluster = Cluster::start(quiet(), 60);
+    let at_first = cluster.ecs().slots().expect("a number");
+    // RunTask at 20 a second takes up to 2.1 s; the loop has 64 passes, and needs some for jobs that end.
+    assert!((42..64).contains(&at_first), "{at_first}");
+    let mut launches = Vec::new();
+    for n in 1..=3 {
+        let launch = cluster.launch_of("lasts");
+        let task = cluster.launched(&launch).await;
+        assert_eq!(cluster.ecs().slots(), Some(at_first + n));
+        cluster.ecs().stop(&task, Duration::ZERO).await.expect("stopped");
+        launches.push(launch);
+    }
+    assert_eq!(
+        cluster.ecs().slots(),
+        Some(at_first + 3),
+        "a stopped task is one until its attempt is closed"
+    );
+    cluster.ecs().forget(&launches[0].token).await;
+    assert_eq!(cluster.ecs().slots(), Some(at_first + 2));
+    cluster.reopen().await;
+    assert_eq!(cluster.ecs().slots(), Some(at_first), "nothing is known yet");
+    assert!(matches!(cluster.ecs().list().await, Observed::Known(_)));
+}

@@ -48,6 +48,10 @@ use view::Described;
 /// not answer.
 pub const LIMITS: Limits = Limits { attempt: Duration::from_secs(10), operation: Duration::from_secs(10) };
 
+/// Attempts at once that have no task yet. A call of RunTask takes 1.5 to 2.1 s (gchq/sleeper issue 904), so that at
+/// 20 a second some 40 are under way, and a second's work waits for its turn; the loop has 64 passes.
+const LAUNCHING: u32 = 48;
+
 /// What tasks on ECS are made with.
 pub struct EcsOptions {
     /// Region, credentials, endpoint and time limits of the client.
@@ -257,6 +261,12 @@ impl Tasks for EcsTasks {
 
     async fn stop(&self, task: &TaskId, _grace: Duration) -> Result<(), String> {
         self.inner.stop(task).await
+    }
+
+    /// No more jobs get an attempt than can be launched soon. Otherwise every pass of the loop would wait for the
+    /// launch quota, and those over jobs that have ended behind them.
+    fn slots(&self) -> Option<u32> {
+        Some(u32::try_from(self.inner.table().open()).unwrap_or(u32::MAX).saturating_add(LAUNCHING))
     }
 
     fn heard_of(&self, job_id: &JobId) {

@@ -247,6 +247,11 @@ impl Table {
         self.ask.len() > before
     }
 
+    /// Attempts that have a task and are not closed.
+    pub(super) fn open(&self) -> usize {
+        self.by_token.keys().filter(|token| !self.left.contains_key(*token)).count()
+    }
+
     /// Whether somebody waits for one of these to end.
     pub(super) fn any_ending(&self) -> bool {
         self.ask.iter().any(|task| self.tasks.get(task).is_some_and(|e| e.ending))
