@@ -25,8 +25,8 @@ COMMAND_SECONDS = 120
 # From a command to the state that it is for.
 STATE_SECONDS = 60
 # How long a job of a runbook runs, so that its commands are typed meanwhile; where images are built, that takes longer.
-RUNNING_SECONDS = 6
-RUNNING_WHILE_BUILT_SECONDS = 16
+RUNNING_SECONDS = 5
+RUNNING_WHILE_BUILT_SECONDS = 14
 BUILDS = "docker compose -f compose/docker-compose.yml build\n"
 # What is true of the job that $JOB_ID names after a command.
 LEADS_TO = {
@@ -228,8 +228,11 @@ def another_version(stack):
 
 
 def runbooks(stack, workers):
-    """What operators are told to type; the state at the end is what the lines on top of a page say."""
-    performed = 0
+    """What operators are told to type; the state at the end is what the lines on top of a page say.
+
+    Jobs are looked at when all has been typed, so that nobody waits for their end in between.
+    """
+    performed, concerned = 0, []
     for page in blocks.pages(stack.tree):
         if not page.front:
             continue
@@ -245,6 +248,8 @@ def runbooks(stack, workers):
         same = before & {(name, image) for name, _, _, image in stack.containers()}
         if same:
             raise SystemExit(f"pages: {page.name}: still the version of before: {sorted(same)}")
+        concerned.append((page, stack.environment["JOB_ID"]))
+    for page, stack.environment["JOB_ID"] in concerned:
         stack.is_true(f'.status == "{page.front["after"]}"')
         attempts = len(stack.client.attempts(stack.environment["JOB_ID"]))
         if attempts != int(page.front.get("attempts", attempts)):
