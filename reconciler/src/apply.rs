@@ -5,21 +5,23 @@ use crate::facts::Fact;
 use crate::tasks::{Launch, LaunchAnswer};
 use crate::work::{PassError, Work};
 use backends::crash::{self, Act};
-use backends::{Content, GateAnswer, Loaded, Publication, WriteAnswer};
-use contract::attempt::{Budget, Evidence, INLINE_PAYLOAD, ManifestEntry, Verdict};
+use backends::{Closed, Content, ControlWrite, GateAnswer, Loaded, Publication, WriteAnswer};
+use contract::attempt::{INLINE_PAYLOAD, ManifestEntry, Verdict};
 use contract::desired::Capacity;
 use contract::{
-    Attempt, Claim, Closing, Control, Desired, JsonText, LaunchRequest, LaunchToken, LeaveReason, PayloadRef,
-    Raw, TaskId,
+    Attempt, Claim, Closing, Control, Desired, JobId, JsonText, LaunchRequest, LaunchToken, LeaveReason,
+    PayloadRef, Raw, TaskId,
 };
-use plan::{ClaimDraft, Effect, LaunchSaid, Published, Snapshot};
+use plan::{ClaimDraft, Decision, Effect, LaunchSaid, Published, Snapshot, TasksSeen};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// Whether the pass can go on with what it has in hand.
 pub(crate) enum Then {
-    /// What was loaded is up to date with this effect.
+    /// The snapshot is up to date with this effect.
     GoOn,
+    /// What was loaded is up to date with this effect; the snapshot is not.
+    LookAgain,
     /// Read again.
     Reload,
 }
@@ -34,7 +36,7 @@ impl Work {
     pub(crate) async fn apply(
         &self,
         loaded: &mut Loaded,
-        snapshot: &Snapshot,
+        snapshot: &mut Snapshot,
         effect: Effect,
         launched: &mut Option<LaunchToken>,
     ) -> Result<Then, PassError> {
@@ -43,10 +45,15 @@ impl Work {
             Effect::Launch { token } => self.launch(loaded, &token, launched).await,
             Effect::Seal { token, why } => self.seal(loaded, &token, why).await,
             Effect::Stop { token, task, grace_seconds } => self.stop(&token, &task, grace_seconds).await,
-            Effect::Publish { token, number, result } => self.publish(loaded, &token, number, &result).await,
+            Effect::Publish { token, number, result } => {
+                self.publish(snapshot, &token, number, &result).await
+            }
             Effect::Close { token, verdict, uses, evidence } => {
                 self.count_duplicates(snapshot, &token);
-                self.close(loaded, &token, verdict, uses, *evidence).await
+                let closed_at = self.parts.clock.now();
+                let write = self.parts.random.write_id();
+                let closing = Closing { write, closed_at, verdict, uses, evidence: *evidence };
+                self.close(loaded, snapshot, &token, closing).await
             }
             Effect::Collect => self.collect(loaded).await,
         }
@@ -116,7 +123,7 @@ impl Work {
             report: None,
             closing: None,
         });
-        Ok(Then::GoOn)
+        Ok(Then::LookAgain)
     }
 
     /// Small payloads travel in the claim, larger ones as an artifact named by their content.
@@ -176,7 +183,7 @@ impl Work {
             f.launch_called = Some(answered);
             remember(f, answer, wall);
         });
-        Ok(Then::GoOn)
+        Ok(Then::LookAgain)
     }
 
     async fn seal(&self, loaded: &Loaded, token: &LaunchToken, why: LeaveReason) -> Result<Then, PassError> {
@@ -211,24 +218,27 @@ impl Work {
         crash::after(Act::Stop);
         self.metrics.asked_runtime("stop", stopped.is_ok());
         stopped.map_err(PassError::Stop)?;
-        Ok(Then::GoOn)
+        Ok(Then::LookAgain)
     }
 
     async fn publish(
         &self,
-        loaded: &Loaded,
+        snapshot: &mut Snapshot,
         token: &LaunchToken,
         number: u32,
         result: &ManifestEntry,
     ) -> Result<Then, PassError> {
         crash::before(Act::Publish);
-        let answer = self.parts.artifacts.publish(&loaded.job.job_id, number, token, result).await;
+        let answer = self.parts.artifacts.publish(&snapshot.job_id, number, token, result).await;
         crash::after(Act::Publish);
         let answer = self.metrics.stored("artifacts", answer)?;
         let published = match answer {
             Publication::Published | Publication::Newer { .. } => Published::Done,
             Publication::Unreadable(why) => Published::Unreadable(why),
         };
+        if let Some(view) = snapshot.attempts.iter_mut().find(|a| a.token == *token) {
+            view.published = Some(published.clone());
+        }
         self.facts.note(token, |f| f.published = Some(published));
         Ok(Then::GoOn)
     }
@@ -240,37 +250,71 @@ impl Work {
         self.metrics.duplicates.inc_by(seen.saturating_sub(1) as u64);
     }
 
+    /// Closes the attempt. What follows from that is decided beforehand, so that a `control` that is to be
+    /// written can be in the same transaction.
     async fn close(
         &self,
         loaded: &mut Loaded,
+        snapshot: &mut Snapshot,
         token: &LaunchToken,
-        verdict: Verdict,
-        uses: Budget,
-        evidence: Evidence,
+        closing: Closing,
     ) -> Result<Then, PassError> {
-        let closed_at = self.parts.clock.now();
-        let closing = Closing { write: self.parts.random.write_id(), closed_at, verdict, uses, evidence };
-        let job_id = &loaded.job.job_id;
-        let answer = self.stored("close", self.parts.records.close(job_id, token, &closing).await)?;
+        note_closed(snapshot, token, &closing);
+        let next = match self.decide(snapshot) {
+            Decision::Write { mut control, settled, why } => {
+                tracing::debug!(job_id = %snapshot.job_id, why, reason = ?control.reason, "write");
+                self.stamp(&mut control);
+                Some((control, settled))
+            }
+            Decision::Do { .. } | Decision::Wait { .. } => None,
+        };
+        let closed = self.store_end(loaded, token, &closing, next.as_ref()).await?;
         self.facts.forget(token);
         crash::before(Act::Forget);
         self.parts.tasks.forget(token).await;
         crash::after(Act::Forget);
-        if answer != WriteAnswer::Written {
+        if closed.closing != WriteAnswer::Written {
             // Another reconciler closed it; its verdict is the one that counts.
             return Ok(Then::Reload);
         }
+        self.note_end(&loaded.job.job_id, token, &closing);
+        let Some(attempt) = loaded.attempts.iter_mut().find(|a| a.token == *token) else {
+            return Ok(Then::Reload);
+        };
+        attempt.closing = Some(Raw::of(&closing));
+        match (next, closed.control) {
+            (Some((control, settled)), Some(WriteAnswer::Written)) => {
+                self.written(loaded, snapshot, *control, settled);
+                Ok(Then::GoOn)
+            }
+            (None, _) => Ok(Then::GoOn),
+            (Some(_), _) => Ok(Then::Reload),
+        }
+    }
+
+    async fn store_end(
+        &self,
+        loaded: &Loaded,
+        token: &LaunchToken,
+        closing: &Closing,
+        next: Option<&(Box<Control>, bool)>,
+    ) -> Result<Closed, PassError> {
+        let (job, records) = (&loaded.job, &self.parts.records);
+        let Some((control, settled)) = next else {
+            let closing = self.stored("close", records.close(&job.job_id, token, closing).await)?;
+            return Ok(Closed { closing, control: None });
+        };
+        let expected = job.control.as_ref();
+        let write = ControlWrite { expected, seen: &job.desired, control, settled: *settled };
+        self.stored("close", records.close_and_write(&job.job_id, token, closing, write).await)
+    }
+
+    /// Counts and tells what the end of an attempt means.
+    fn note_end(&self, job_id: &JobId, token: &LaunchToken, closing: &Closing) {
         self.metrics.spend(closing.evidence.cost);
         if let Verdict::Failed { class, message } = &closing.verdict {
             self.metrics.failures.with_label_values(&[class.as_str()]).inc();
             tracing::info!(%job_id, token = token.prefix(), %class, %message, "attempt failed");
-        }
-        match loaded.attempts.iter_mut().find(|a| a.token == *token) {
-            Some(attempt) => {
-                attempt.closing = Some(Raw::of(&closing));
-                Ok(Then::GoOn)
-            }
-            None => Ok(Then::Reload),
         }
     }
 
@@ -284,6 +328,18 @@ impl Work {
         crash::after(Act::Collect);
         tracing::info!(job_id = %job.job_id, "job collected");
         Ok(Then::Reload)
+    }
+}
+
+/// The attempt is closed: the snapshot says so too, and no more than it says of any closed attempt.
+fn note_closed(snapshot: &mut Snapshot, token: &LaunchToken, closing: &Closing) {
+    if let Some(view) = snapshot.attempts.iter_mut().find(|a| a.token == *token) {
+        view.closing = Some(closing.clone());
+        view.mine_for_ms = None;
+        view.launch = LaunchSaid::Nothing;
+        view.tasks = TasksSeen::default();
+        view.stop_asked = false;
+        view.published = None;
     }
 }
 

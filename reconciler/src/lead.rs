@@ -16,7 +16,10 @@ use crate::work::{Next, PassError, Work};
 use crate::{BoxedHints, Parts};
 use backends::{Hint, HintsError};
 use contract::JobId;
+use futures_util::FutureExt;
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +33,9 @@ const WORKERS: usize = 64;
 const ACQUIRE_EVERY: Duration = Duration::from_secs(1);
 /// Between two renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long a look that nobody waits for is put off. Long enough for a task of milliseconds to end, so that one
+/// pass sees its start and its end; too short for anybody who watches the status to notice.
+const UNHURRIED: Duration = Duration::from_millis(10);
 /// How long passes may take to end at shutdown; they are safe to abandon.
 const LAST_PASSES: Duration = Duration::from_secs(1);
 
@@ -133,12 +139,8 @@ async fn keep_time(work: Arc<Work>) {
 async fn passes_of(work: Arc<Work>, deposed: Arc<watch::Sender<bool>>) {
     while let Some(key) = work.queue.next().await {
         let timer = work.metrics.pass_seconds.start_timer();
-        // A task of its own, so that a panic ends this pass and nothing else.
-        let pass = {
-            let (work, key) = (work.clone(), key.clone());
-            tokio::spawn(async move { work.pass(&key).await })
-        };
-        let ended = pass.await;
+        // A panic ends this pass and nothing else: what passes share is whole between any two of their steps.
+        let ended = AssertUnwindSafe(work.pass(&key)).catch_unwind().await;
         timer.observe_duration();
         let result = match &ended {
             Ok(Ok(Next::Now)) => RESULTS[1],
@@ -157,13 +159,19 @@ async fn passes_of(work: Arc<Work>, deposed: Arc<watch::Sender<bool>>) {
             Ok(Err(error)) => delay(&work, key, &error),
             Err(panic) => {
                 work.metrics.panics.inc();
-                tracing::error!(job_id = %key, %panic, "a pass panicked");
+                tracing::error!(job_id = %key, panic = said(&*panic), "a pass panicked");
                 work.grant(work.admission.looked_at(&key));
                 let at = Instant::now() + work.paces.pause(&key, &*work.parts.random);
                 work.queue.push_at(key, at);
             }
         }
     }
+}
+
+/// What was said at a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("")
 }
 
 fn again(work: &Work, key: JobId, next: Next) {
@@ -201,6 +209,10 @@ async fn take_hints(hints: &mut BoxedHints, work: &Work, resync_now: &Notify) {
                         Hint::Job(key) => {
                             work.parts.tasks.heard_of(&key);
                             work.queue.push(key);
+                        }
+                        Hint::Unhurried(key) => {
+                            work.parts.tasks.heard_of(&key);
+                            work.queue.push_at(key, Instant::now() + UNHURRIED);
                         }
                         Hint::Resync => resync_now.notify_one(),
                     }

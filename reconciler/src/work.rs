@@ -2,6 +2,7 @@
 
 use crate::Parts;
 use crate::admission::Admission;
+use crate::apply::Then;
 use crate::board::Board;
 use crate::facts::Facts;
 use crate::metrics::Metrics;
@@ -72,12 +73,17 @@ impl Work {
             return Ok(Next::Settled);
         };
         let mut launched: Option<LaunchToken> = None;
+        let mut known: Option<Snapshot> = None;
         for _ in 0..STEPS {
-            let snapshot = self.snapshot(&loaded, launched.as_ref()).await;
-            self.check_epoch(&snapshot).await?;
-            let slot = if self.admission.holds(key) { Slot::Granted } else { Slot::Denied };
-            let now = self.parts.clock.now();
-            match plan(&snapshot, now, &self.parts.policy, slot) {
+            let mut snapshot = match known.take() {
+                Some(known) => known,
+                None => {
+                    let snapshot = self.snapshot(&loaded, launched.as_ref()).await;
+                    self.check_epoch(&snapshot).await?;
+                    snapshot
+                }
+            };
+            match self.decide(&snapshot) {
                 Decision::Wait { reason, until, wants_slot, .. } => {
                     self.show(key, &snapshot, reason);
                     if !self.keep_place(&loaded, &snapshot, reason, wants_slot).await {
@@ -87,7 +93,9 @@ impl Work {
                 }
                 Decision::Write { control, settled, why } => {
                     tracing::debug!(job_id = %key, why, reason = ?control.reason, "write");
-                    if !self.write(&mut loaded, &snapshot, *control, settled).await? {
+                    if self.write(&mut loaded, &mut snapshot, *control, settled).await? {
+                        known = Some(snapshot);
+                    } else {
                         let Some(again) = self.reload(key).await? else { return Ok(Next::Settled) };
                         loaded = again;
                     }
@@ -95,9 +103,10 @@ impl Work {
                 Decision::Do { effect, why } => {
                     tracing::debug!(job_id = %key, effect = effect.name(), why, "do");
                     self.metrics.effects.with_label_values(&[effect.name()]).inc();
-                    match self.apply(&mut loaded, &snapshot, effect, &mut launched).await? {
-                        crate::apply::Then::GoOn => {}
-                        crate::apply::Then::Reload => {
+                    match self.apply(&mut loaded, &mut snapshot, effect, &mut launched).await? {
+                        Then::GoOn => known = Some(snapshot),
+                        Then::LookAgain => {}
+                        Then::Reload => {
                             let Some(again) = self.reload(key).await? else { return Ok(Next::Settled) };
                             loaded = again;
                         }
@@ -106,6 +115,12 @@ impl Work {
             }
         }
         Ok(Next::Now)
+    }
+
+    /// What the decision core says about it now.
+    pub(crate) fn decide(&self, snapshot: &Snapshot) -> Decision {
+        let slot = if self.admission.holds(&snapshot.job_id) { Slot::Granted } else { Slot::Denied };
+        plan(snapshot, self.parts.clock.now(), &self.parts.policy, slot)
     }
 
     async fn reload(&self, key: &JobId) -> Result<Option<Loaded>, PassError> {
@@ -198,15 +213,15 @@ impl Work {
     }
 
     /// Writes `control`, stamped. `false`: the record has changed meanwhile.
-    pub(crate) async fn write(
+    async fn write(
         &self,
         loaded: &mut Loaded,
-        snapshot: &Snapshot,
+        snapshot: &mut Snapshot,
         mut control: Control,
         settled: bool,
     ) -> Result<bool, PassError> {
         self.stamp(&mut control);
-        let job = &mut loaded.job;
+        let job = &loaded.job;
         let expected = job.control.as_ref();
         let records = &self.parts.records;
         let answer = records.write_control(&job.job_id, expected, &job.desired, &control, settled).await;
@@ -214,11 +229,25 @@ impl Work {
         if answer != WriteAnswer::Written {
             return Ok(false);
         }
+        self.written(loaded, snapshot, control, settled);
+        Ok(true)
+    }
+
+    /// `control` is stored: what is in hand says so too.
+    pub(crate) fn written(
+        &self,
+        loaded: &mut Loaded,
+        snapshot: &mut Snapshot,
+        control: Control,
+        settled: bool,
+    ) {
         self.note_transition(snapshot, &control);
+        let job = &mut loaded.job;
         job.status = Some(Raw::of(&control.view()));
         job.control = Some(Raw::of(&control));
-        job.active = job.active && !settled;
-        Ok(true)
+        job.active = !settled;
+        snapshot.active = job.active;
+        snapshot.control = plan::ControlView::Valid(Box::new(control));
     }
 
     /// Signs a `control` as this leadership's write.

@@ -10,6 +10,9 @@ use futures_channel::mpsc;
 pub enum Hint {
     /// Look at this job.
     Job(JobId),
+    /// Look at this job, some milliseconds sooner or later: an attempt has started, of which nothing follows but
+    /// what its status says. The end of a short task overtakes it.
+    Unhurried(JobId),
     /// Hints may have been lost: compare everything.
     Resync,
 }

@@ -47,7 +47,7 @@ pub use dynamodb::{DynamoLease, DynamoOptions, DynamoRecords};
 pub use hints::{ChangeFeed, ChannelHints, Hint, HintSender, Hints, HintsError, Interest};
 pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
 pub use records::{
-    CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
+    Closed, ControlWrite, CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
     Retry, Revision, ScanPage, StartAnswer, WriteAnswer,
 };
 pub use settings::{Layers, Settings};

@@ -3,17 +3,19 @@
 //! Every write names its own section only, is conditional, and (except creation) requires the item to
 //! exist. A write answers with what became of it; an error says whether it may have happened.
 
+mod answer;
 mod error;
 mod listing;
 
+pub use answer::{Closed, CreateAnswer, GateAnswer, StartAnswer, WriteAnswer};
 pub use error::{RecordsError, Retry};
 pub use listing::{ListQuery, Listed, Page, ScanPage};
 
 use async_trait::async_trait;
 use contract::own::{Api, Owns, Reconciler, Role, Worker, section};
 use contract::{
-    Attempt, Claim, Closing, Control, Created, Desired, Gate, Job, JobId, LaunchToken, LeaveReason, Raw,
-    Report, TaskId, Timestamp,
+    Attempt, Claim, Closing, Control, Created, Desired, Job, JobId, LaunchToken, LeaveReason, Raw, Report,
+    TaskId, Timestamp,
 };
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -59,46 +61,17 @@ pub struct NewJob {
     pub desired: Desired,
 }
 
-/// The answer to a creation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CreateAnswer {
-    /// The job is stored.
-    Created,
-    /// The key exists; here is what it holds.
-    Exists(Box<Job>),
-}
-
-/// The answer to a conditional write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteAnswer {
-    /// Stored (by this call, or by an earlier one with the same write id).
-    Written,
-    /// The record is not what the condition says; read it again.
-    Conflict,
-    /// There is no such record.
-    NotFound,
-}
-
-/// The answer to a worker that wants to pass the gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StartAnswer {
-    /// The gate is this task's; here is what to execute.
-    Started(Box<Raw<Claim>>),
-    /// Another task passed, or the attempt was sealed or ended: end without executing.
-    Lost(Raw<Gate>),
-    /// There is no such attempt.
-    NotFound,
-}
-
-/// The answer to a write that depends on the gate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GateAnswer {
-    /// Stored.
-    Written,
-    /// The gate is not (or no longer) as needed; here is what it holds.
-    Refused(Option<Raw<Gate>>),
-    /// There is no such attempt.
-    NotFound,
+/// What [`RecordsBackend::write_control`] takes, by name.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlWrite<'a> {
+    /// The `control` that is replaced.
+    pub expected: Option<&'a Raw<Control>>,
+    /// The `desired` that was looked at.
+    pub seen: &'a Raw<Desired>,
+    /// The next one.
+    pub control: &'a Control,
+    /// Whether the `active` mark is cleared.
+    pub settled: bool,
 }
 
 /// What a store of records implements. Everybody else uses [`Records`].
@@ -211,6 +184,26 @@ pub trait RecordsBackend: Send + Sync + 'static {
         token: &LaunchToken,
         closing: &Closing,
     ) -> Result<WriteAnswer, RecordsError>;
+
+    /// [`Self::close`], and what follows from it: [`Self::write_control`], which is tried only if the attempt
+    /// is closed then. They are two facts: a `control` that meets a conflict leaves the attempt closed.
+    ///
+    /// A store that can do both in one transaction does.
+    async fn close_and_write(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        closing: &Closing,
+        write: ControlWrite<'_>,
+    ) -> Result<Closed, RecordsError> {
+        let closing = self.close(job_id, token, closing).await?;
+        if closing != WriteAnswer::Written {
+            return Ok(Closed { closing, control: None });
+        }
+        let ControlWrite { expected, seen, control, settled } = write;
+        let control = self.write_control(job_id, expected, seen, control, settled).await?;
+        Ok(Closed { closing, control: Some(control) })
+    }
 
     /// Passes the gate: absent → started(`task`), and stores the first report. Started by the same task
     /// already: `Started` again.
@@ -422,6 +415,20 @@ impl<R: Owns<section::Control> + Owns<section::Claim> + Owns<section::GateSeal> 
     /// [`RecordsError`].
     pub async fn close(&self, job_id: &JobId, token: &LaunchToken, closing: &Closing) -> Answer<WriteAnswer> {
         self.backend.close(job_id, token, closing).await
+    }
+
+    /// See [`RecordsBackend::close_and_write`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn close_and_write(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        closing: &Closing,
+        write: ControlWrite<'_>,
+    ) -> Answer<Closed> {
+        self.backend.close_and_write(job_id, token, closing, write).await
     }
 }
 

@@ -84,6 +84,30 @@ fn creations_edits_and_gates_are_announced_but_no_heartbeats_and_no_control() {
 }
 
 #[test]
+fn a_start_that_this_process_carried_out_is_announced_without_hurry_unless_more_happened_to_the_job() {
+    let (_folder, path) = place();
+    let records = open(&path, Access::Orchestrator);
+    let mut hints = records.subscribe(Interest::Reconcile);
+    let mut unhurried = 0;
+    for _ in 0..20 {
+        let new = create(&records);
+        let (id, seen, token, task) = (&new.job_id, fx::desired(&new), fresh_token(), fx::task("a"));
+        assert_eq!(next(&mut hints), [hint(id)], "created");
+        let claim = (fx::claim(1), fx::launching(1, &token));
+        block_on(records.claim(id, &token, &claim.0, None, &seen, &claim.1)).unwrap();
+        block_on(records.start(id, &token, &task, &fx::report(1))).unwrap();
+        match &next(&mut hints)[..] {
+            [Hint::Unhurried(job_id)] if job_id == id => unhurried += 1,
+            // The watch of the file was faster than the thread that wrote; it does not know what changed.
+            other => assert_eq!(other, [hint(id)]),
+        }
+        assert_eq!(block_on(records.finish(id, &token, &task, &fx::outcome())), Ok(GateAnswer::Written));
+        assert_eq!(next(&mut hints), [hint(id)], "finished");
+    }
+    assert!(unhurried >= 10, "only {unhurried} of 20 starts could wait");
+}
+
+#[test]
 fn statuses_are_announced_to_those_who_wait_for_them_only() {
     let (_folder, path) = place();
     let records = open(&path, Access::Orchestrator);

@@ -94,8 +94,9 @@ impl Feed {
         Ok(news)
     }
 
-    /// Announces what was read and committed.
-    pub(super) fn deliver(&self, read: rusqlite::Result<News>) {
+    /// Announces what was read and committed. `started`: jobs of which an attempt passed its gate in this
+    /// transaction.
+    pub(super) fn deliver(&self, read: rusqlite::Result<News>, started: &[JobId]) {
         let mut state = self.state();
         let news = match read {
             Ok(news) => news,
@@ -115,11 +116,17 @@ impl Feed {
             state.announce(Interest::Reconcile, &Hint::Resync);
         }
         let newest = news.changes.last().map_or(news.last, |(revision, _)| news.last.max(*revision));
-        for (revision, job_id) in news.changes {
-            if revision > state.position
+        // Where the start is all that happened to the job. Its row is among the changes, so one row is the start.
+        let only_started = |job_id: &JobId| {
+            let rows = || news.changes.iter().filter(|(_, changed)| changed == job_id.as_str());
+            started.contains(job_id) && rows().count() == 1
+        };
+        for (revision, job_id) in &news.changes {
+            if *revision > state.position
                 && let Ok(job_id) = JobId::new(job_id)
             {
-                state.announce(Interest::Reconcile, &Hint::Job(job_id));
+                let hint = if only_started(&job_id) { Hint::Unhurried } else { Hint::Job };
+                state.announce(Interest::Reconcile, &hint(job_id));
             }
         }
         state.position = if replaced { newest } else { newest.max(state.position) };

@@ -11,8 +11,8 @@ use crate::crash::{self, Act};
 use crate::durability::Durability;
 use crate::hints::{ChangeFeed, ChannelHints, Hints, HintsError, Interest};
 use crate::records::{
-    CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
-    StartAnswer, WriteAnswer,
+    Closed, ControlWrite, CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend,
+    RecordsError, Revision, StartAnswer, WriteAnswer,
 };
 use async_trait::async_trait;
 use contract::{
@@ -379,6 +379,30 @@ impl RecordsBackend for SqliteRecords {
         self.write(Act::Close, move |conn, _| ops::close(conn, &job_id, &token, &closing, text.text())).await
     }
 
+    async fn close_and_write(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        closing: &Closing,
+        write: ControlWrite<'_>,
+    ) -> Result<Closed, RecordsError> {
+        let next = ControlText::of(write.control, write.settled);
+        let (expected, seen) = (write.expected.cloned(), write.seen.clone());
+        let (job_id, token, text, closing) =
+            (job_id.clone(), token.clone(), Raw::of(closing), closing.clone());
+        self.write(Act::Close, move |conn, effects| {
+            let closed = ops::close(conn, &job_id, &token, &closing, text.text())?;
+            if closed != WriteAnswer::Written {
+                return Ok(Closed { closing: closed, control: None });
+            }
+            let expected = expected.as_ref().map(Raw::text);
+            let written = ops::write_control(conn, &job_id, expected, &seen, &next)?;
+            effects.status_written(&job_id, written);
+            Ok(Closed { closing: closed, control: Some(written) })
+        })
+        .await
+    }
+
     async fn start(
         &self,
         job_id: &JobId,
@@ -388,7 +412,12 @@ impl RecordsBackend for SqliteRecords {
     ) -> Result<StartAnswer, RecordsError> {
         let to = ReportText::of(&Gate::Started { task: task.clone() }, report);
         let (job_id, token, task) = (job_id.clone(), token.clone(), task.clone());
-        self.write(Act::Start, move |conn, _| ops::start(conn, &job_id, &token, &task, &to)).await
+        self.write(Act::Start, move |conn, effects| {
+            let answer = ops::start(conn, &job_id, &token, &task, &to)?;
+            effects.started(&job_id, &answer);
+            Ok(answer)
+        })
+        .await
     }
 
     async fn heartbeat(

@@ -74,7 +74,7 @@ impl Watch {
             if read.is_err() {
                 pause = pause.or(Some(LAST_LOOK));
             }
-            self.feed.deliver(read);
+            self.feed.deliver(read, &[]);
             if self.until_checkpoint() == Some(Duration::ZERO) {
                 self.checkpoint();
             }

@@ -4,7 +4,7 @@
 use super::connect::{commit_failed, failed, patiently, roll_back};
 use super::feed::Feed;
 use crate::durability::Durability;
-use crate::records::{RecordsError, WriteAnswer};
+use crate::records::{RecordsError, StartAnswer, WriteAnswer};
 use contract::JobId;
 use futures_channel::oneshot;
 use rusqlite::Connection;
@@ -21,6 +21,8 @@ const BATCH: usize = 256;
 pub(super) struct Effects {
     /// Jobs whose `status` was written, or that were deleted.
     status: Vec<JobId>,
+    /// Jobs of which an attempt passed its gate.
+    started: Vec<JobId>,
 }
 
 impl Effects {
@@ -28,6 +30,13 @@ impl Effects {
     pub(super) fn status_written(&mut self, job_id: &JobId, answer: WriteAnswer) {
         if answer == WriteAnswer::Written {
             self.status.push(job_id.clone());
+        }
+    }
+
+    /// Notes that an attempt passed its gate if it did.
+    pub(super) fn started(&mut self, job_id: &JobId, answer: &StartAnswer) {
+        if matches!(answer, StartAnswer::Started(_)) {
+            self.started.push(job_id.clone());
         }
     }
 }
@@ -160,7 +169,7 @@ impl Group {
             roll_back(&self.conn);
             return Err(Broken::Whole(error));
         }
-        self.feed.deliver(Ok(news));
+        self.feed.deliver(Ok(news), &effects.started);
         self.feed.deliver_status(&effects.status);
         Ok(())
     }

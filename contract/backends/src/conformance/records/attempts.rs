@@ -4,10 +4,10 @@
 use super::Fixture;
 use crate::clock::fresh_token;
 use crate::conformance::fixtures::{
-    claim, closing, desired, edited, job_id, launching, outcome, report, task, waiting,
+    at, claim, closing, desired, edited, finished, job_id, launching, outcome, report, task, waiting,
 };
 use crate::conformance::wait::all;
-use crate::records::{GateAnswer, StartAnswer, WriteAnswer};
+use crate::records::{Closed, ControlWrite, GateAnswer, StartAnswer, WriteAnswer};
 use contract::{Gate, LeaveReason, Raw};
 
 fn started(name: &str) -> Raw<Gate> {
@@ -227,6 +227,39 @@ pub async fn an_attempt_is_closed_once(f: &Fixture) {
     }
     assert_eq!(r.close(id, &token, &other).await, Ok(WriteAnswer::Conflict));
     assert_eq!(f.attempt(id, &token).await.closing, Some(Raw::of(&first)));
+}
+
+pub async fn an_end_and_the_control_that_follows_are_stored_together(f: &Fixture) {
+    let (new, token, control) = f.claimed().await;
+    let (r, id, seen) = (&f.records, &new.job_id, desired(&new));
+    let (next, first) = (finished(1, &token, at(100)), closing());
+    let write = ControlWrite { expected: Some(&control), seen: &seen, control: &next, settled: true };
+    assert_eq!(r.seal(id, &token, LeaveReason::Cancelled).await, Ok(GateAnswer::Written));
+    let both = Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Written) };
+    for _ in 0..2 {
+        assert_eq!(r.close_and_write(id, &token, &first, write).await, Ok(both));
+    }
+    let loaded = f.load(id).await;
+    assert_eq!(loaded.attempts[0].closing, Some(Raw::of(&first)));
+    assert_eq!((loaded.job.control, loaded.job.active), (Some(Raw::of(&next)), false));
+    // Somebody else's end decides what follows.
+    let other = r.close_and_write(id, &token, &closing(), write).await;
+    assert_eq!(other, Ok(Closed { closing: WriteAnswer::Conflict, control: None }));
+}
+
+pub async fn an_end_stands_although_the_control_that_follows_meets_a_conflict(f: &Fixture) {
+    let (new, token, control) = f.claimed().await;
+    let (r, id, seen) = (&f.records, &new.job_id, desired(&new));
+    assert_eq!(r.seal(id, &token, LeaveReason::Cancelled).await, Ok(GateAnswer::Written));
+    let edit = edited(&seen, 7);
+    assert_eq!(r.write_desired(id, &seen, &edit).await, Ok(WriteAnswer::Written));
+    let (next, end) = (finished(1, &token, at(100)), closing());
+    let write = ControlWrite { expected: Some(&control), seen: &seen, control: &next, settled: true };
+    let closed = r.close_and_write(id, &token, &end, write).await;
+    assert_eq!(closed, Ok(Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Conflict) }));
+    let loaded = f.load(id).await;
+    assert_eq!(loaded.attempts[0].closing, Some(Raw::of(&end)));
+    assert_eq!((loaded.job.control, loaded.job.active), (Some(control), true));
 }
 
 pub async fn a_gate_that_cannot_be_decoded_refuses_everybody_with_its_text(f: &Fixture) {

@@ -78,6 +78,8 @@ macro_rules! records_conformance {
             reports_need_the_gate
             an_outcome_and_the_finished_gate_are_one_write
             an_attempt_is_closed_once
+            an_end_and_the_control_that_follows_are_stored_together
+            an_end_stands_although_the_control_that_follows_meets_a_conflict
             a_gate_that_cannot_be_decoded_refuses_everybody_with_its_text
             every_change_of_a_job_or_its_attempts_changes_its_revision
             a_listing_is_newest_first_and_its_pages_hold_every_job_once
