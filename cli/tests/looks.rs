@@ -152,7 +152,7 @@ fn a_healthcheck_ends_with_0_or_1_and_nothing_else() {
 }
 
 const METRICS: &str = "agent_runner_last_resync_timestamp_seconds 1795348700\nagent_runner_invalid_records 1\n\
-    agent_runner_orphan_tasks_total 2\nagent_runner_invariant_broken_total{invariant=\"I1\"} 1\n";
+    agent_runner_jobs_failing_passes 4\nagent_runner_orphan_tasks_total 2\nagent_runner_invariant_broken_total{invariant=\"I1\"} 1\n";
 
 #[test]
 fn a_doctor_names_what_is_wrong_and_what_to_do() {

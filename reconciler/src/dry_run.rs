@@ -5,12 +5,12 @@ use crate::admission::Admission;
 use crate::board::Board;
 use crate::facts::Facts;
 use crate::metrics::Metrics;
-use crate::pace::Paces;
+use crate::pace::{Paces, Told};
 use crate::queue::Queue;
 use crate::work::Work;
 use backends::RecordsError;
 use contract::JobId;
-use plan::{Decision, Slot, plan};
+use plan::Decision;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -24,11 +24,12 @@ pub async fn dry_run(parts: Parts) -> Result<String, RecordsError> {
     let admission = Admission::new(parts.limits());
     let work = Work {
         epoch: u64::MAX,
-        metrics,
         queue: Queue::default(),
         admission,
         facts: Facts::default(),
-        paces: Paces::default(),
+        paces: Paces::new(metrics.failing.clone()),
+        told: Told::default(),
+        metrics,
         board: Board::default(),
         parts,
     };
@@ -50,8 +51,7 @@ pub async fn dry_run(parts: Parts) -> Result<String, RecordsError> {
 async fn decide(work: &Work, key: &JobId, place: bool) -> Result<Option<Decision>, RecordsError> {
     let Some(loaded) = work.parts.records.load(key).await? else { return Ok(None) };
     let snapshot = work.snapshot(&loaded, None).await;
-    let slot = if work.admission.holds(key) { Slot::Granted } else { Slot::Denied };
-    let decision = plan(&snapshot, work.parts.clock.now(), &work.parts.policy, slot);
+    let decision = work.decide(&snapshot);
     if place {
         let (reason, wants_slot) = match &decision {
             Decision::Wait { reason, wants_slot, .. } => (*reason, *wants_slot),

@@ -8,7 +8,7 @@ use crate::admission::Admission;
 use crate::board::Board;
 use crate::facts::Facts;
 use crate::metrics::{Metrics, RESULTS};
-use crate::pace::{Pace, Paces};
+use crate::pace::{Pace, Paces, Told};
 use crate::queue::Queue;
 use crate::resync::Seen;
 use crate::scan::scans;
@@ -100,7 +100,8 @@ async fn lead(
         queue: Queue::default(),
         admission: Admission::new(parts.limits()),
         facts: Facts::default(),
-        paces: Paces::default(),
+        paces: Paces::new(metrics.failing.clone()),
+        told: Told::default(),
         board: Board::default(),
     });
     let (deposed, mut lost) = watch::channel(false);
@@ -194,7 +195,12 @@ fn delay(work: &Work, key: JobId, error: &PassError) {
     // A job that cannot be looked at must not keep others from their slots.
     work.grant(work.admission.looked_at(&key));
     let pause = work.paces.pause(&key, &*work.parts.random);
-    tracing::warn!(job_id = %key, %error, pause_ms = crate::observe::millis(pause), "pass failed");
+    let pause_ms = crate::observe::millis(pause);
+    match work.told.now() {
+        Some(0) => tracing::warn!(job_id = %key, %error, pause_ms, "pass failed"),
+        Some(untold) => tracing::warn!(job_id = %key, %error, pause_ms, untold, "passes failed"),
+        None => tracing::debug!(job_id = %key, %error, pause_ms, "pass failed"),
+    }
     work.queue.push_at(key, Instant::now() + pause);
 }
 

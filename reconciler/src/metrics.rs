@@ -42,6 +42,8 @@ pub struct Metrics {
     pub(crate) duplicates: IntCounter,
     /// Records that cannot be decoded, now.
     pub(crate) invalid: IntGauge,
+    /// Jobs whose last pass failed.
+    pub(crate) failing: IntGauge,
     /// Broken invariants.
     pub(crate) invariants: IntCounterVec,
     /// Passes that panicked.
@@ -118,6 +120,7 @@ impl Metrics {
                 "Further tasks of one attempt; the gate let none in.",
             )?,
             invalid: gauge(r, "invalid_records", "Records that cannot be decoded.")?,
+            failing: gauge(r, "jobs_failing_passes", "Jobs whose last pass failed and is repeated.")?,
             invariants: counters(
                 r,
                 "invariant_broken_total",

@@ -6,7 +6,7 @@ use crate::apply::Then;
 use crate::board::Board;
 use crate::facts::Facts;
 use crate::metrics::Metrics;
-use crate::pace::Paces;
+use crate::pace::{Paces, Told};
 use crate::queue::Queue;
 use backends::{Loaded, RecordsError, WriteAnswer};
 use contract::invariants::{self, AttemptFacts, Invariant};
@@ -26,6 +26,7 @@ pub(crate) struct Work {
     pub(crate) admission: Admission,
     pub(crate) facts: Facts,
     pub(crate) paces: Paces,
+    pub(crate) told: Told,
     pub(crate) board: Board,
 }
 

@@ -324,18 +324,29 @@ fn metrics(api: &Client, args: &Doctor) -> Vec<Line> {
         }
     }
     if lines.is_empty() {
-        lines.push(line(Mark::Ok, "metrics", "no orphans, invalid records, panics or broken invariants", ""));
+        lines.push(line(
+            Mark::Ok,
+            "metrics",
+            "no orphans, invalid records, failing looks, panics or broken invariants",
+            "",
+        ));
     }
     lines
 }
 
-/// What should stay at zero since the reconciler's start.
+/// What should be zero, now or since the reconciler's start.
 const COUNTERS: &[(&str, Mark, &str, &str)] = &[
     (
         "agent_runner_invalid_records",
         Mark::Warn,
         "records that cannot be decoded",
         "`agent-runner get --status queued` shows them as InvalidRecord; `agent-runner edit` repairs one",
+    ),
+    (
+        "agent_runner_jobs_failing_passes",
+        Mark::Fail,
+        "jobs at which every look of the reconciler fails now",
+        "the reconciler's log says why (\"pass failed\"): often a store is full or away",
     ),
     (
         "agent_runner_orphan_tasks_total",

@@ -28,7 +28,7 @@ const fn by(
 }
 
 /// All of them. Label values are closed sets that exist at zero, but for those of requests.
-pub(crate) const ALL: [Name; 31] = [
+pub(crate) const ALL: [Name; 32] = [
     by("agent_runner_reconcile_total", "counter", &["result"], Some(4)),
     of("agent_runner_reconcile_duration_seconds", "histogram"),
     by("agent_runner_workqueue_depth", "gauge", &["state"], Some(3)),
@@ -44,6 +44,7 @@ pub(crate) const ALL: [Name; 31] = [
     of("agent_runner_orphan_tasks_total", "counter"),
     of("agent_runner_duplicate_tasks_total", "counter"),
     of("agent_runner_invalid_records", "gauge"),
+    of("agent_runner_jobs_failing_passes", "gauge"),
     by("agent_runner_invariant_broken_total", "counter", &["invariant"], Some(Invariant::ALL.len())),
     of("agent_runner_panics_total", "counter"),
     by("agent_runner_store_calls_total", "counter", &["call", "result"], Some(20)),
