@@ -56,8 +56,7 @@ impl DirArtifacts {
             fd => fd,
         };
         let fd = fd.map_err(|e| failed(e.to_string()))?;
-        let path = std::path::absolute(root).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { root: fd, path, durability, drafts: AtomicU32::new(0) })
+        Ok(Self { root: fd, path: root.to_owned(), durability, drafts: AtomicU32::new(0) })
     }
 
     fn syncs(&self) -> bool {
