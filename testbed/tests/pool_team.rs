@@ -2,6 +2,8 @@
 
 #[path = "pool_team/chaos.rs"]
 mod chaos;
+#[path = "pool_team/folder.rs"]
+mod folder;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -139,6 +139,23 @@ impl Team {
         Ledger::at(self.folder().join("outside/ledger"))
     }
 
+    /// Where the tasks of a worker have their folders.
+    #[must_use]
+    pub fn tasks_folder(&self, worker: usize) -> PathBuf {
+        self.folder().join(format!("tasks-{worker}"))
+    }
+
+    /// What the health check of a worker's container says.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    #[must_use]
+    pub fn is_healthy(&self, worker: usize) -> bool {
+        let mut command = self.command("agent-runner-worker");
+        command.arg("healthcheck").env("AGENT_RUNNER_TASKS_DIR", self.tasks_folder(worker));
+        command.status().expect("a health check").success()
+    }
+
     /// A client of the API.
     #[must_use]
     pub fn client(&self) -> Client {
@@ -202,7 +219,7 @@ impl Team {
             Part::Worker(n) => {
                 let mut command = self.command("agent-runner-worker");
                 command.args(["--pool", "--slots", &self.options.slots.to_string()]);
-                command.env("AGENT_RUNNER_TASKS_DIR", self.folder().join(format!("tasks-{n}")));
+                command.env("AGENT_RUNNER_TASKS_DIR", self.tasks_folder(n));
                 command
             }
         };
@@ -302,6 +319,18 @@ impl Team {
                 return;
             }
             assert!(Instant::now() < until, "the pool has not {slots} slots\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until some part has said `text`.
+    ///
+    /// # Panics
+    /// When none does within `patience`.
+    pub fn until_logged(&self, text: &str, patience: Duration) {
+        let until = Instant::now() + patience;
+        while !self.logs().contains(text) {
+            assert!(Instant::now() < until, "nobody says {text:?}\n{}", self.logs());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

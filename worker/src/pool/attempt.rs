@@ -54,9 +54,13 @@ impl TaskEnd {
     }
 }
 
+/// No task can have a folder here, and nothing was started.
+#[derive(Debug)]
+pub(super) struct NoFolder;
+
 /// Executes `assigned`, and returns when nothing of it is alive.
-pub(super) fn execute(crew: &Crew, slot: u32, assigned: &Assigned, ears: &Ears) -> TaskEnd {
-    if assigned.inside { inside(crew, assigned, ears) } else { outside(crew, slot, assigned, ears) }
+pub(super) fn execute(crew: &Crew, slot: u32, assigned: &Assigned, ears: &Ears) -> Result<TaskEnd, NoFolder> {
+    if assigned.inside { Ok(inside(crew, assigned, ears)) } else { outside(crew, slot, assigned, ears) }
 }
 
 /// By this thread.
@@ -91,11 +95,14 @@ fn shared_records(crew: &Crew, settings: &crate::settings::Settings) -> Result<W
 }
 
 /// By a worker of its own.
-fn outside(crew: &Crew, slot: u32, assigned: &Assigned, ears: &Ears) -> TaskEnd {
+fn outside(crew: &Crew, slot: u32, assigned: &Assigned, ears: &Ears) -> Result<TaskEnd, NoFolder> {
     let Assigned { token, job_id, .. } = assigned;
     let folder = crew.folder();
     if let Err(e) = std::fs::create_dir_all(&folder) {
-        return TaskEnd::never_started(&format!("the folder of the task cannot be made: {e}"));
+        if !crew.look_at_folder() {
+            return Err(NoFolder);
+        }
+        return Ok(TaskEnd::never_started(&format!("the folder of the task cannot be made: {e}")));
     }
     let mut command = crew.invocation.worker(&crew.settings, &folder, job_id, token);
     let end = match crew.children.start(&mut command) {
@@ -105,7 +112,7 @@ fn outside(crew: &Crew, slot: u32, assigned: &Assigned, ears: &Ears) -> TaskEnd 
     if let Err(e) = std::fs::remove_dir_all(&folder) {
         log::line(job_id.as_str(), &format!("the folder of the task cannot be removed: {e}"));
     }
-    end
+    Ok(end)
 }
 
 /// Waits for the worker, and for whatever it left if it did not end as it should.

@@ -2,6 +2,7 @@
 
 use super::boot_clock;
 use super::children::Children;
+use super::folder;
 use super::settings::{Invocation, PoolSettings};
 use crate::log;
 use backends::records::WorkerRecords;
@@ -21,6 +22,9 @@ pub(super) struct Crew {
     pub(super) children: Children,
     /// Nothing is started any more.
     pub(super) draining: AtomicBool,
+    /// Why no slots are offered, while that is so.
+    withdrawn: Mutex<Option<String>>,
+    offered: Condvar,
     /// Opened by the first attempt that this process executes, and used by all.
     pub(super) records: Mutex<Option<WorkerRecords>>,
     watchdog: UnixStream,
@@ -59,6 +63,8 @@ impl Crew {
             invocation,
             children: Children::default(),
             draining: AtomicBool::new(false),
+            withdrawn: Mutex::default(),
+            offered: Condvar::new(),
             records: Mutex::default(),
             watchdog,
             acknowledged: AtomicU64::new(0),
@@ -161,6 +167,43 @@ impl Crew {
     /// Whether nothing may be started any more.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    fn withdrawn(&self) -> MutexGuard<'_, Option<String>> {
+        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the folder of the tasks: `false` while no task can have one, and nothing is to be taken.
+    pub(super) fn look_at_folder(&self) -> bool {
+        let place = &self.settings.folder;
+        let why = folder::check(place).err().map(|e| format!("{} cannot be written: {e}", place.display()));
+        let mut withdrawn = self.withdrawn();
+        match (&why, &*withdrawn) {
+            (Some(why), before) if before.as_ref() != Some(why) => {
+                log::line("-", &format!("UNHEALTHY, no slots are offered: the folder of the tasks {why}"));
+            }
+            (None, Some(_)) => log::line("-", "the folder of the tasks can be written again"),
+            _ => {}
+        }
+        let is_well = why.is_none();
+        *withdrawn = why;
+        if is_well {
+            self.offered.notify_all();
+        }
+        is_well
+    }
+
+    /// Whether nothing is to be taken because of the folder of the tasks.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.withdrawn().is_some()
+    }
+
+    /// Waits until slots are offered, or for `at_most`.
+    pub(super) fn wait_until_offered(&self, at_most: Duration) {
+        let withdrawn = self.withdrawn();
+        if withdrawn.is_some() {
+            drop(self.offered.wait_timeout(withdrawn, at_most));
+        }
     }
 
     /// Ends this process when everything that it runs is gone.

@@ -6,6 +6,7 @@
 //! share one, any makes it fresh.
 
 use super::boot_clock;
+use super::folder;
 use super::settings::PoolSettings;
 use crate::{Exit, log};
 use std::io;
@@ -27,7 +28,10 @@ pub(super) fn note(folder: &Path, until: Duration) -> io::Result<()> {
 /// Exit code 0 if the worker whose settings these are is healthy.
 pub(super) fn check(settings: &PoolSettings) -> Exit {
     match left(&settings.folder, boot_clock::now()) {
-        Ok(Some(_)) => Exit::Done,
+        Ok(Some(_)) => match folder::check(&settings.folder) {
+            Ok(()) => Exit::Done,
+            Err(e) => unhealthy(&format!("the folder of the tasks cannot be written: {e}")),
+        },
         Ok(None) => unhealthy("no heartbeat was acknowledged lately"),
         Err(e) => unhealthy(&format!("no heartbeat was ever acknowledged, as far as is known here: {e}")),
     }

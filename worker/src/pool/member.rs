@@ -63,6 +63,10 @@ fn serve(crew: &Arc<Crew>, signals: &Signals) -> Exit {
         if signals.told_to_stop() {
             return Exit::Done;
         }
+        if !crew.look_at_folder() {
+            signals.wait(Instant::now() + 5 * AGAIN);
+            continue;
+        }
         registered = match work(crew) {
             Ok(()) => true,
             Err(e) => {
@@ -129,7 +133,7 @@ fn beats(crew: &Crew, mut member: Member) {
                 failing = false;
                 crew.acknowledged(sent);
                 stops.iter().for_each(|order| crew.order(order));
-                note_health(&crew.settings, sent);
+                tend(crew, &mut member, sent);
             }
             Ok(None) => crew.die("the worker was struck off the pool"),
             Err(e) => {
@@ -139,6 +143,19 @@ fn beats(crew: &Crew, mut member: Member) {
                 failing = true;
             }
         }
+    }
+}
+
+/// Offers slots only while tasks can have their folders, and is healthy only then. What fails here comes again with
+/// the next heartbeat.
+fn tend(crew: &Crew, member: &mut Member, sent: Duration) {
+    let before = crew.is_withdrawn();
+    let is_well = crew.look_at_folder();
+    if is_well {
+        note_health(&crew.settings, sent);
+    }
+    if (before || !is_well) && member.withdraw(!is_well).is_err() {
+        log::line("-", "the pool could not be told whether slots are offered");
     }
 }
 

@@ -35,7 +35,8 @@
 //! | `AGENT_RUNNER_TASKS_DIR` | where tasks have their folders, default `agent-runner-tasks` in the folder for temporary files |
 //! | `AGENT_RUNNER_POOL_PROGRAM` | what is started for an attempt; default: this very program |
 //!
-//! `healthcheck` ends with 0 while heartbeats of the worker with the same settings are acknowledged (see [`health`]).
+//! `healthcheck` ends with 0 while heartbeats of the worker with the same settings are acknowledged (see [`health`])
+//! and tasks can have their folders. While they cannot, the worker offers no slots (see [`folder`]).
 //!
 //! SIGTERM and SIGINT drain: nothing more is taken, what was taken and not started goes back, the rest may
 //! finish. Exit code 0 follows.
@@ -44,6 +45,7 @@ mod attempt;
 mod boot_clock;
 mod children;
 mod crew;
+mod folder;
 mod health;
 mod member;
 mod settings;

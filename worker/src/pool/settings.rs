@@ -57,6 +57,13 @@ impl PoolSettings {
             }
             (None, None) => None,
         };
+        if url.as_ref().is_some_and(|url| url.starts_with("rediss://")) {
+            // Here and not where the URL is read, since what cannot be read is repeated, and it may hold a password.
+            read.mistakes.push(
+                "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel"
+                    .into(),
+            );
+        }
         let lease =
             read.seconds_within("AGENT_RUNNER_POOL_LEASE_SECONDS", 2..=LONGEST_LEASE_SECONDS, LEASE_SECONDS);
         let drain = read.seconds("AGENT_RUNNER_DRAIN_SECONDS", 0, DRAIN_SECONDS);
@@ -210,6 +217,13 @@ mod tests {
         let elsewhere =
             [("AGENT_RUNNER_RECORDS", "sqlite:/data/x.db"), ("AGENT_RUNNER_POOL", "redis://p:2/1")];
         assert_eq!(read(&elsewhere).unwrap().url, "redis://p:2/1");
+    }
+
+    #[test]
+    fn tls_is_refused_before_anything_starts_and_the_url_is_not_repeated() {
+        let mistakes = read(&[("AGENT_RUNNER_POOL", "rediss://me:secret@h:1/0")]).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].contains("TLS to Redis is not built in") && !mistakes[0].contains("secret"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A slot: one thread with one connection, which takes an assignment, executes it, says how it ended, and takes
 //! the next.
 
-use super::attempt::{TaskEnd, execute};
+use super::attempt::{NoFolder, TaskEnd, execute};
 use super::crew::Crew;
 use crate::log;
 use backends::redis::pool::{Assigned, Done, Member, PoolError, Taken};
@@ -25,6 +25,8 @@ pub(super) fn run(crew: &Crew, slot: u32, mut member: Member) {
         match taken {
             Taken::StruckOff => crew.die("the worker was struck off the pool"),
             Taken::Nothing if crew.is_draining() => return,
+            // Woken in another's place it would have to wake that one, again and again.
+            Taken::Nothing if crew.is_withdrawn() => crew.wait_until_offered(LOOK_EVERY),
             Taken::Nothing => {
                 // What went wrong shows when it takes.
                 let _ = member.wait_for_work(LOOK_EVERY);
@@ -33,7 +35,16 @@ pub(super) fn run(crew: &Crew, slot: u32, mut member: Member) {
                 again(|| member.hand_back(slot, &assigned.token));
             }
             Taken::Assigned(assigned) => {
-                let end = executed(crew, slot, &assigned);
+                let Ok(end) = executed(crew, slot, &assigned) else {
+                    // Before: this worker must not be the one that takes it again.
+                    again(|| member.withdraw(true));
+                    again(|| member.hand_back(slot, &assigned.token));
+                    crew.end(slot);
+                    continue;
+                };
+                if end.code != Some(0) && !crew.look_at_folder() {
+                    again(|| member.withdraw(true));
+                }
                 let done = Done {
                     code: end.code,
                     signal: end.signal,
@@ -48,10 +59,11 @@ pub(super) fn run(crew: &Crew, slot: u32, mut member: Member) {
     }
 }
 
-fn executed(crew: &Crew, slot: u32, assigned: &Assigned) -> TaskEnd {
+/// `Err`: nothing was started, and this worker cannot.
+fn executed(crew: &Crew, slot: u32, assigned: &Assigned) -> Result<TaskEnd, NoFolder> {
     let end = match crew.begin(slot, assigned) {
         Ok(ears) => execute(crew, slot, assigned, &ears),
-        Err(e) => TaskEnd::never_started(&format!("no descriptors are left: {e}")),
+        Err(e) => Ok(TaskEnd::never_started(&format!("no descriptors are left: {e}"))),
     };
     crew.over(slot);
     end

@@ -84,6 +84,26 @@ async fn what_is_handed_back_is_the_next_to_be_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_handed_to_a_worker_that_offers_no_slots_until_it_offers_them_again() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let (mut ill, mut well) = (member(&world, "ill", ""), member(&world, "well", ""));
+    let got = assigned(ill.take(0).unwrap());
+    for _ in 0..2 {
+        ill.withdraw(true).unwrap();
+    }
+    assert_eq!(ill.take(0).unwrap(), Taken::Assigned(got.clone()), "it has it still");
+    ill.hand_back(0, &got.token).unwrap();
+    assert_eq!(ill.take(0).unwrap(), Taken::Nothing);
+    assert_eq!(assigned(well.take(0).unwrap()), got);
+    let other = world.launch_of("any", false);
+    world.launched(&other).await;
+    ill.withdraw(false).unwrap();
+    assert_eq!(assigned(ill.take(0).unwrap()).token, other.token);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_heartbeat_names_what_is_to_be_stopped_in_case_the_order_was_lost() {
     let Some(mut world) = World::new() else { return };
     let launch = world.launch_of("any", false);

@@ -5,6 +5,7 @@
 //! | that a task exists, who has it, how it ended | Redis | see [`PoolTasks::absence_is_proof`] |
 //! | since when a worker's heartbeat has not changed | memory | the wait begins anew |
 //! | ended tasks | the channel of the pool | the next resync sees them |
+//! | what is to be forgotten, how many may wait ahead | memory | the sweep finds it; it is counted anew |
 //!
 //! # The timing assumption
 //! A process runtime sees with its own eyes that a worker is gone. Here only silence tells, and silence may be
@@ -25,19 +26,22 @@
 //! rule for less than a millisecond, an agent can go on beside the next one; it can report nothing, because its
 //! gate is sealed. A virtual machine whose clock does not learn of a pause is outside the assumption.
 
+mod ahead;
+mod forgetting;
 mod requests;
 mod watch;
 
 use super::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
+use ahead::Ahead;
 use async_trait::async_trait;
 use backends::HintSender;
 use backends::redis::pool::{Pool, PoolError, TaskRecord, TaskRecordState};
 use contract::{
     Desired, Evidence, JobId, LaunchRequest, LaunchToken, Refusal, RefusalKind, Supports, TaskId,
 };
+use forgetting::Forgetting;
 use std::sync::Arc;
-use std::time::Duration;
-use tracing::warn;
+use std::time::{Duration, Instant};
 use watch::{Silence, Watch};
 
 const TASK_PREFIX: &str = "pool:";
@@ -74,7 +78,9 @@ impl PoolOptions {
 pub struct PoolTasks {
     pool: Pool,
     watch: Arc<Watch>,
-    watching: Vec<tokio::task::JoinHandle<()>>,
+    forgetting: Arc<Forgetting>,
+    ahead: Arc<Ahead>,
+    beside: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl PoolTasks {
@@ -86,13 +92,18 @@ impl PoolTasks {
         let PoolOptions { url, hints, grace, look_every } = options;
         let pool = Pool::open(&url)?;
         let watch = Arc::new(Watch::new(pool.clone(), hints, grace, look_every));
-        let watching = vec![tokio::spawn(watch.clone().workers()), tokio::spawn(watch.clone().changes())];
-        Ok(Self { pool, watch, watching })
+        let (forgetting, ahead) = (Arc::new(Forgetting::default()), Arc::new(Ahead::default()));
+        let beside = vec![
+            tokio::spawn(watch.clone().workers()),
+            tokio::spawn(watch.clone().changes()),
+            tokio::spawn(forgetting.clone().run(pool.clone(), ahead.clone())),
+        ];
+        Ok(Self { pool, watch, forgetting, ahead, beside })
     }
 
     /// What is known of each token; `None` for one that the pool does not know.
     async fn look(&self, tokens: &[LaunchToken]) -> Result<Vec<Option<TaskRecord>>, PoolError> {
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         let mut found = self.pool.observe(tokens).await?;
         for (token, record) in tokens.iter().zip(&mut found) {
             let Some(TaskRecord { state: TaskRecordState::Taken { worker, beat }, .. }) = record else {
@@ -112,7 +123,7 @@ impl PoolTasks {
 
 impl Drop for PoolTasks {
     fn drop(&mut self) {
-        self.watching.iter().for_each(tokio::task::JoinHandle::abort);
+        self.beside.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -194,7 +205,10 @@ impl Tasks for PoolTasks {
 
     async fn list(&self) -> Observed<Vec<TaskView>> {
         let listing = async {
-            let tokens = self.pool.tokens().await?;
+            // Before: what has been forgotten by the time of the answer is not in it.
+            let forgotten = self.forgetting.tokens();
+            let mut tokens = self.pool.tokens().await?;
+            tokens.retain(|token| !forgotten.contains(token));
             let mut views = Vec::with_capacity(tokens.len());
             for batch in tokens.chunks(BATCH) {
                 let found = self.look(batch).await?;
@@ -215,14 +229,14 @@ impl Tasks for PoolTasks {
         self.pool.stop(&token, grace).await.map_err(|error| error.to_string())
     }
 
+    /// Returns at once; nobody has to wait for it. From here on [`Tasks::list`] does not name the task.
     async fn forget(&self, token: &LaunchToken) {
-        if let Err(error) = self.pool.forget(token).await {
-            // The sweep of tasks without an open attempt finds it again.
-            warn!(%error, "a task cannot be forgotten");
-        }
+        self.forgetting.push(token.clone());
     }
 
+    /// The slots of the workers that beat, and what may wait beyond them.
     fn slots(&self) -> Option<u32> {
-        Some(self.watch.slots())
+        let slots = self.watch.slots();
+        Some(slots.saturating_add(self.ahead.of(slots, Instant::now())))
     }
 }

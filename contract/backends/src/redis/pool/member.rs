@@ -198,6 +198,20 @@ impl Member {
         self.script(connect::RESPONSE, |s| &s.drain, |_| {})
     }
 
+    /// Whether the worker offers no slots although it is up: nothing is handed to it then.
+    ///
+    /// # Errors
+    /// [`PoolError`].
+    pub fn withdraw(&mut self, withdrawn: bool) -> Result<(), PoolError> {
+        self.script(
+            connect::RESPONSE,
+            |s| &s.withdraw,
+            |call| {
+                call.arg(u8::from(withdrawn));
+            },
+        )
+    }
+
     /// Leaves the pool. `false`: a slot still has an assignment.
     ///
     /// # Errors

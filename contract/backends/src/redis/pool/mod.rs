@@ -10,7 +10,7 @@
 //! | `waiting` | list of the tokens that no slot has taken, in the order of their launches |
 //! | `wake` | list with at most as many entries as `waiting`, for idle slots to block on; it says nothing |
 //! | `workers` | set of their ids |
-//! | `worker:<id>` | hash: `slots`, `lease_ms`, `beat` (changes with each heartbeat), `slot:<n>` = token |
+//! | `worker:<id>` | hash: `slots`, `lease_ms`, `beat` (changes with each heartbeat), `slot:<n>` = token, `draining`, `withdrawn` |
 //! | `orders:<id>` | list: what the worker is to stop, for it to block on; `stop_ms` of the task is the truth |
 //!
 //! The channel `changed@<db>` carries the id of a job whose task ended, or nothing when workers came or went.

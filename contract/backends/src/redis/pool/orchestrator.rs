@@ -162,13 +162,17 @@ impl Pool {
         Ok(call.invoke_async::<()>(&mut self.connection()).await?)
     }
 
-    /// Forgets a task. One that waits is never handed out.
+    /// Forgets tasks. One that waits is never handed out. Answers with how many were taken, and launched no longer
+    /// ago than `quick`.
     ///
     /// # Errors
     /// [`PoolError`].
-    pub async fn forget(&self, token: &LaunchToken) -> Result<(), PoolError> {
-        let call = self.scripts.forget.arg(token.as_str());
-        Ok(call.invoke_async::<()>(&mut self.connection()).await?)
+    pub async fn forget(&self, tokens: &[LaunchToken], quick: Duration) -> Result<u32, PoolError> {
+        let mut call = self.scripts.forget.arg(millis(quick));
+        for token in tokens {
+            call.arg(token.as_str());
+        }
+        Ok(call.invoke_async(&mut self.connection()).await?)
     }
 
     /// Every worker.

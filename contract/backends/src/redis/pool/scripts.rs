@@ -28,5 +28,5 @@ macro_rules! scripts {
 
 scripts!(
     launch, observe, list, stop, forget, workers, bury, abandon, register, beat, take, done, hand_back,
-    drain, leave,
+    drain, leave, withdraw,
 );

@@ -33,7 +33,7 @@ end
 -- Gives the slot its next assignment. {'1', token, job, inside, grace in ms}; {'0'}: none waits; {'-1'}: no such worker.
 local function take(id, slot)
   local worker, field = worker_of(id), 'slot:' .. slot
-  local f = redis.call('HMGET', worker, 'beat', 'draining', field)
+  local f = redis.call('HMGET', worker, 'beat', 'draining', field, 'withdrawn')
   if not f[1] then return { '-1' } end
   local token = f[3]
   if token and not is_with(token, id) then
@@ -42,8 +42,8 @@ local function take(id, slot)
   end
   -- A slot that has an assignment and asks has not got the answer that gave it.
   while not token do
-    -- What a worker that drains was woken for is for another.
-    token = not f[2] and redis.call('LPOP', WAITING)
+    -- What a worker that drains or offers no slots was woken for is for another.
+    token = not f[2] and not f[4] and redis.call('LPOP', WAITING)
     if not token then break end
     if redis.call('HGET', task_of(token), 'state') == 'waiting' then
       redis.call('HSET', task_of(token), 'state', 'taken', 'worker', id, 'taken_ms', now())
