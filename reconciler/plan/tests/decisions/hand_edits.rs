@@ -119,6 +119,11 @@ fn a_claim_of_run_0_does_not_make_the_reconciler_write_for_ever() {
 }
 
 #[test]
+fn a_run_0_is_not_believed_before_the_first_attempt_either() {
+    assert_eq!(Given::waiting().no_slot().control(|c| c.run = 0).written().run, 1);
+}
+
+#[test]
 fn a_start_in_the_future_does_not_keep_the_attempt_from_timing_out() {
     let given = Given::running().control(|c| c.started_at = Some(at(9_999_999)));
     let after = given.write_all(2);

@@ -173,7 +173,9 @@ fn a_hold_and_its_end_write_over_whatever_was_shown() {
         ..before
     };
     assert_eq!(after, expected);
-    let resumed = held.desired(|d| d.suspend = false).now(50).control(|c| c.suspended = true);
+    let resumed = held.desired(|d| d.suspend = false).now(50).control(|c| {
+        (c.suspended, c.reason) = (true, Some(Reason::Suspended));
+    });
     let (after, before) = written(resumed);
     let expected = Control {
         suspended: false,
@@ -261,6 +263,8 @@ fn what_is_shown_follows_when_only_its_words_change() {
     assert_eq!(shown.stored().blockers, []);
     let other = broken(shown, "\"low\"").write_all(1);
     assert!(other.stored().message.contains("low"), "{}", other.stored().message);
+    let edited = other.clone().control(|c| c.reason = Some(Reason::PendingEvaluation));
+    assert_eq!(edited.written().reason, Some(Reason::InvalidRecord), "the words alone are not enough");
     let mut misconfigured = Given::waiting();
     misconfigured.s.misconfigured = Some("no such job type".to_owned());
     let mut shown = misconfigured.write_all(1);
