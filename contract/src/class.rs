@@ -57,7 +57,9 @@ impl FailureClass {
     #[must_use]
     pub fn reason(self) -> Reason {
         match self {
-            Self::NonZeroExitCode | Self::CommandNotStarted | Self::InvalidResult => Reason::NonZeroExitCode,
+            Self::NonZeroExitCode => Reason::NonZeroExitCode,
+            Self::CommandNotStarted => Reason::CommandNotStarted,
+            Self::InvalidResult => Reason::InvalidResult,
             Self::OutOfMemory => Reason::OutOfMemory,
             Self::AttemptTimeout => Reason::AttemptTimeout,
             Self::StartTimeout => Reason::StartTimeout,

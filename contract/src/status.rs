@@ -84,6 +84,10 @@ words! {
         Completed = "Completed",
         /// The agent ended with an exit code other than 0 (and no second try was allowed).
         NonZeroExitCode = "NonZeroExitCode",
+        /// The agent's command could not be started (and no second try was allowed).
+        CommandNotStarted = "CommandNotStarted",
+        /// The agent left a result that is not one JSON value (and no second try was allowed).
+        InvalidResult = "InvalidResult",
         /// Every allowed try of this run was used up; the message names the last failure.
         MaxAttemptsExceeded = "MaxAttemptsExceeded",
         /// `active_deadline_seconds` passed.

@@ -129,6 +129,8 @@ fn is_end(reason: Reason) -> bool {
     match reason {
         Reason::Completed
         | Reason::NonZeroExitCode
+        | Reason::CommandNotStarted
+        | Reason::InvalidResult
         | Reason::MaxAttemptsExceeded
         | Reason::DeadlineExceeded
         | Reason::CostLimitExceeded

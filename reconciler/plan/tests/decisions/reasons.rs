@@ -139,6 +139,8 @@ fn a_failed_try_backs_off_longer_each_time_and_the_last_one_ends_the_job() {
 fn a_single_try_ends_with_its_own_reason() {
     for (class, reason) in [
         (FailureClass::NonZeroExitCode, Reason::NonZeroExitCode),
+        (FailureClass::CommandNotStarted, Reason::CommandNotStarted),
+        (FailureClass::InvalidResult, Reason::InvalidResult),
         (FailureClass::OutOfMemory, Reason::OutOfMemory),
         (FailureClass::AttemptTimeout, Reason::AttemptTimeout),
     ] {
