@@ -27,6 +27,7 @@ pub mod records;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod relay;
+pub mod remove;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod settings;
@@ -50,6 +51,7 @@ pub use records::{
     Closed, ControlWrite, CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
     Retry, Revision, ScanPage, StartAnswer, WriteAnswer,
 };
+pub use remove::remove_tree;
 pub use settings::{Layers, Settings};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Access, SqliteLease, SqliteOptions, SqliteRecords};

@@ -237,10 +237,7 @@ impl Root {
 
     /// Removes the folder of `token` with everything in it.
     pub(super) fn remove_all(&self, token: &LaunchToken) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.folder(token)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        backends::remove_tree(&self.folder(token))
     }
 }
 
