@@ -5,7 +5,9 @@ use crate::facts::Fact;
 use crate::tasks::{Launch, LaunchAnswer};
 use crate::work::{PassError, Work};
 use backends::crash::{self, Act};
-use backends::{Closed, Content, ControlWrite, GateAnswer, Loaded, Publication, WriteAnswer};
+use backends::{
+    ArtifactsError, Closed, Content, ControlWrite, GateAnswer, Loaded, Publication, Retry, WriteAnswer,
+};
 use contract::attempt::{INLINE_PAYLOAD, ManifestEntry, Verdict};
 use contract::desired::Capacity;
 use contract::{
@@ -31,6 +33,15 @@ const UNCLEAR_FIRST: u64 = 1_000;
 /// The longest such pause: well within the time in which the same token may be used again.
 const UNCLEAR_LONGEST: u64 = 30_000;
 
+/// Whether a claim was not made and has no better chance the next time.
+fn is_for_good(error: &PassError) -> bool {
+    match error {
+        PassError::Records { error, .. } => error.retry() == Retry::Never,
+        PassError::Artifacts(error) => !matches!(error, ArtifactsError::Unavailable { .. }),
+        PassError::Lease(_) | PassError::Stop(_) | PassError::Deposed { .. } => false,
+    }
+}
+
 impl Work {
     /// Carries out one effect.
     pub(crate) async fn apply(
@@ -41,7 +52,14 @@ impl Work {
         launched: &mut Option<LaunchToken>,
     ) -> Result<Then, PassError> {
         match effect {
-            Effect::Claim { draft, control } => self.claim(loaded, snapshot, &draft, *control).await,
+            Effect::Claim { draft, control } => {
+                let claimed = self.claim(loaded, snapshot, &draft, *control).await;
+                if claimed.as_ref().is_err_and(is_for_good) {
+                    // Its next try fails as well: nobody else may wait for its slot until then.
+                    self.grant(self.admission.release(&snapshot.job_id));
+                }
+                claimed
+            }
             Effect::Launch { token } => self.launch(loaded, &token, launched).await,
             Effect::Seal { token, why } => self.seal(loaded, &token, why).await,
             Effect::Stop { token, task, grace_seconds } => self.stop(&token, &task, grace_seconds).await,
@@ -107,9 +125,13 @@ impl Work {
             .records
             .claim(&job.job_id, &token, &claim, job.control.as_ref(), &job.desired, &control)
             .await;
-        let answer = self.stored("claim", answer)?;
-        if answer != WriteAnswer::Written {
+        // Without an answer the attempt may be there; each later try has a token of its own.
+        let may_be_there = matches!(&answer, Ok(WriteAnswer::Written))
+            || answer.as_ref().is_err_and(|e| e.retry() == Retry::Uncertain);
+        if !may_be_there {
             self.facts.forget(&token);
+        }
+        if self.stored("claim", answer)? != WriteAnswer::Written {
             return Ok(Then::Reload);
         }
         tracing::debug!(job_id = %job.job_id, attempt = draft.number, run = draft.run, "attempt claimed");

@@ -31,3 +31,11 @@ fn a_task_behind_a_record_that_nobody_can_decode_holds_its_slot_until_it_has_sto
         );
     }
 }
+
+#[test]
+fn a_job_whose_claims_are_refused_keeps_nobody_waiting_for_its_slot() {
+    for seed in 0..5 {
+        let ended = poison::behind_an_unclaimable_job(seed);
+        assert!(ended < Duration::from_secs(30), "seed {seed}: the second job ended after {ended:?}");
+    }
+}

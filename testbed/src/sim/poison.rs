@@ -85,6 +85,26 @@ pub fn ways() -> usize {
     POISONS.len()
 }
 
+/// When the second of two jobs of which one may run at a time has ended, if the store refuses every claim of the first.
+#[must_use]
+pub fn behind_an_unclaimable_job(seed: u64) -> Duration {
+    in_virtual_time(async move {
+        let world = World::new(Kind::Process, None, Dice::seeded(seed), Chaos::none(), false);
+        let (first, second) = (ids("first", 1), ids("second", 1));
+        world.lock().unclaimable = first.first().cloned();
+        reconcile(&world, 1);
+        submit(&world, &first, Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        submit(&world, &second, Duration::from_secs(5));
+        while !ended(&world, &second) {
+            assert!(world.lock().now() < PATIENCE, "the second job waits for ever");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!ended(&world, &first), "nothing was refused");
+        world.lock().now()
+    })
+}
+
 fn in_virtual_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -213,6 +213,9 @@ impl RecordsBackend for SimRecords {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Answer<WriteAnswer> {
+        if self.world.lock().unclaimable.as_ref() == Some(job_id) {
+            return Err(RecordsError::Refused("simulated".to_owned()));
+        }
         if self.world.two_writes {
             return self.claim_in_two(job_id, token, claim, expected, seen, control).await;
         }

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) looks: BTreeMap<JobId, u64>,
     /// The most open attempts, in all and by queue, where one reconciler without faults has to keep to them.
     pub(super) limits: Option<(u32, BTreeMap<String, u32>)>,
+    /// The job whose claims the store refuses.
+    pub(super) unclaimable: Option<JobId>,
     hints: Vec<HintSender>,
 }
 
@@ -121,6 +123,7 @@ impl World {
             truth: Truth::default(),
             looks: BTreeMap::new(),
             limits: None,
+            unclaimable: None,
             hints: Vec::new(),
         };
         Arc::new(Self { kind, mutation, two_writes, heartbeat, state: Mutex::new(state) })
