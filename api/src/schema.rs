@@ -326,8 +326,7 @@ described! {
         /// The reason in words.
         message: String,
         /// Everything else that would keep the job from going on.
-        #[schema(value_type = Vec<ReasonWord>)]
-        blockers: Vec<String>,
+        blockers: Vec<BlockerDocument>,
         /// Since when.
         #[schema(required = true)]
         since: Option<String>,
@@ -337,6 +336,14 @@ described! {
         position: Option<PositionDocument>,
         /// Fields of desired that cannot be decoded.
         errors: Option<Vec<FieldProblem>>,
+    }
+    /// Something else that would keep a job from going on.
+    BlockerDocument {
+        /// Its word.
+        #[schema(value_type = ReasonWord)]
+        reason: String,
+        /// In words, with the facts.
+        message: String,
     }
     /// A place among those that wait for the same limit.
     PositionDocument {

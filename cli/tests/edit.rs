@@ -212,6 +212,11 @@ fn without_a_terminal_and_without_yes_nothing_is_opened() {
     let api = Double::of(Vec::new());
     assert_snapshot!("edit_no_terminal", edit(&lab, &api, TO_5, &[]));
     assert!(api.lines().is_empty() && kept(&lab).is_empty());
+    let api = Double::of(vec![told(&get(), 200, job(0).to_string()).with(ETAG)]);
+    let folder = lab.path("tmp");
+    let none = [("VISUAL", ""), ("EDITOR", " "), ("TMPDIR", folder.to_str().unwrap())];
+    assert_snapshot!("edit_no_terminal_yes", shot_with(&lab, &api.url, &["edit", RUNNING, "--yes"], &none));
+    assert!(kept(&lab).is_empty());
 }
 
 #[test]

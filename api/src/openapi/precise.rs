@@ -91,6 +91,8 @@ fn narrow(name: &str, header: bool, schema: &mut Value) {
         "until" => json!({"enum": ["changed", "finished"]}),
         "status" => json!({"pattern": format!("^({words})(,({words}))*$")}),
         "label" => json!({"minLength": 1}),
+        "change_cause" => json!({"minLength": 1, "maxLength": contract::updated::CAUSE_LIMIT,
+            "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"}),
         "Idempotency-Key" => json!({"minLength": 1, "maxLength": 250, "pattern": "^[!-~]+$"}),
         "If-Match" if header => json!({"pattern": "^(\\*|\"[!#-~]*\")$"}),
         "id" => json!({"pattern": "^[a-z0-9][a-z0-9-]{0,63}$"}),

@@ -29,7 +29,7 @@ struct View<'a> {
     reason: Option<Reason>,
     message: Cow<'a, str>,
     /// Everything else that would keep the job from going on.
-    blockers: &'a [Reason],
+    blockers: Vec<Blocker>,
     since: Option<Timestamp>,
     next: Next,
     /// Where it stands among those that wait for the same limit.
@@ -38,6 +38,14 @@ struct View<'a> {
     /// Fields of `desired` that cannot be decoded.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+}
+
+/// What would keep the job from going on if the primary reason were gone.
+#[derive(Serialize)]
+struct Blocker {
+    reason: Reason,
+    /// In words, with the facts.
+    message: String,
 }
 
 /// What comes next.
@@ -90,8 +98,8 @@ pub(crate) async fn get(
         status: seen.view.status,
         reason,
         message: without_tokens(&seen.view.message),
-        blockers: seen.control().map_or(&[][..], |c| &c.blockers),
-        since: since(&seen, attempt),
+        blockers: blockers(&shared, &seen),
+        since: since(&seen, attempt, shared.app.clock.now()),
         next,
         position,
         errors,
@@ -111,18 +119,44 @@ async fn reconciles(shared: &Shared) -> bool {
     }
 }
 
-/// The newest time that the records hold for the present state.
-fn since(seen: &Seen, attempt: Option<&Told<'_>>) -> Option<Timestamp> {
+fn blockers(shared: &Shared, seen: &Seen) -> Vec<Blocker> {
+    let Some(control) = seen.control() else { return Vec::new() };
+    let not_before = control.not_before.map(|at| format!("; not before {at}")).unwrap_or_default();
+    let message = |reason| match reason {
+        Reason::Misconfigured => {
+            let check = |d| shared.app.job_types.check(d, shared.app.supports).err();
+            let wrong = seen.desired.as_ref().ok().and_then(check);
+            wrong.map_or("the configuration does not allow a launch".to_owned(), |e| e.to_string())
+        }
+        Reason::Suspended => "the job is held until it is resumed: POST /jobs/{id}/resume".to_owned(),
+        Reason::BackingOff => format!("it pauses after a failed try{not_before}"),
+        Reason::LaunchThrottled => format!("the task runtime asked for fewer launches{not_before}"),
+        Reason::InsufficientCapacity => format!("the task runtime has no capacity{not_before}"),
+        Reason::WaitingForQuota => format!("a limit on running tasks is reached{not_before}"),
+        other => other.to_string(),
+    };
+    control.blockers.iter().map(|&reason| Blocker { reason, message: message(reason) }).collect()
+}
+
+/// The newest time that the records hold for the present state. A hold and a wish that nobody has looked at began with
+/// the last change at the latest.
+fn since(seen: &Seen, attempt: Option<&Told<'_>>, now: Timestamp) -> Option<Timestamp> {
     let created = seen.created.as_ref().ok().map(|c| c.at);
+    let changed = seen.desired.as_ref().ok().and_then(|d| d.updated.as_ref()).map(|updated| updated.at);
+    let paused_until = seen.control().and_then(|c| c.not_before).filter(|at| *at <= now);
     let run = seen.control().map(|c| c.run_started_at);
     let closed = attempt.and_then(|a| a.closing.as_ref()).map(|c| c.closed_at);
     let claimed = attempt.and_then(|a| a.claim.as_ref()).map(|c| c.claimed_at);
-    match seen.view.status {
+    let begun = match seen.view.status {
         Status::Succeeded | Status::Failed => seen.view.finished_at,
         Status::Running => seen.view.started_at,
-        Status::Queued if seen.view.reason == Some(Reason::Launching) => claimed,
-        Status::Queued => closed.max(run).or(created),
-    }
+        Status::Queued => match seen.view.reason {
+            Some(Reason::Launching) => claimed,
+            Some(Reason::Suspended | Reason::PendingEvaluation) => closed.max(run).max(changed),
+            _ => closed.max(run).max(paused_until),
+        },
+    };
+    begun.or(run).or(created)
 }
 
 fn next(seen: &Seen, reason: Option<Reason>, attempt: Option<&Told<'_>>) -> Next {
@@ -133,10 +167,18 @@ fn next(seen: &Seen, reason: Option<Reason>, attempt: Option<&Told<'_>>) -> Next
     let deadline = deadline.map(|(c, d)| c.run_started_at.plus_seconds(d.active_deadline_seconds));
     let say = |what: &'static str, at, who| Next { what: what.into(), at, who };
     match seen.view.status {
+        Status::Running if reason == Some(Reason::InvalidRecord) => say(
+            "the agent goes on; nothing else happens until the fields are fixed: PATCH the job, or edit the record",
+            None,
+            "you",
+        ),
         _ if reason == Some(Reason::InvalidRecord) => {
-            say("nothing until the fields below are fixed: PATCH the job, or edit the record", None, "you")
+            say("nothing until the fields are fixed: PATCH the job, or edit the record", None, "you")
         }
         Status::Succeeded | Status::Failed => ended(control, reason),
+        Status::Running if reason.is_some() => {
+            say("its attempt is being stopped; only then the job goes on or ends", None, "nobody")
+        }
         Status::Running => {
             let ends =
                 seen.view.started_at.zip(claim).map(|(at, c)| at.plus_seconds(c.attempt_timeout_seconds));

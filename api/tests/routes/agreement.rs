@@ -111,6 +111,9 @@ async fn answers_have_the_members_that_the_document_describes() {
     agrees(&document, "JobList", &list);
     agrees(&document, "JobSummary", &list["jobs"][0]);
     agrees(&document, "HealthDocument", &rig.get("/health").await.json());
+    let changed = rig.post(&format!("{path}/retry?change_cause=x")).await.json();
+    assert_eq!(changed["change_cause"], "x");
+    agrees(&document, "JobDocument", &changed);
     let preview = rig.patch(&format!("{path}?dry_run"), r#"{"priority":1}"#).await.json();
     agrees(&document, "DryRun", &preview);
     agrees(&document, "DecisionDocument", &preview["decision"]);

@@ -9,6 +9,7 @@ mod create;
 mod downloads;
 mod edge;
 mod edits;
+mod explained;
 mod list;
 mod live;
 mod outputs;

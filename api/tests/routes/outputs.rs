@@ -212,7 +212,11 @@ async fn an_explanation_says_why_since_when_what_next_and_who() {
     })
     .await;
     let paused = explain().await;
-    assert_eq!((&paused["message"], &paused["blockers"]), (&json!("exit code 1"), &json!(["Suspended"])));
+    assert_eq!(
+        (&paused["message"], &paused["blockers"][0]["reason"]),
+        (&json!("exit code 1"), &json!("Suspended"))
+    );
+    assert!(paused["blockers"][0]["message"].as_str().unwrap().contains("/resume"), "{paused}");
     assert_eq!(paused["next"]["at"], at(9).to_string());
 
     rig.control(&id, |c| c.reason = Some(Reason::Suspended)).await;

@@ -97,6 +97,10 @@ pub(super) fn last_change(job: &Tree) -> Option<String> {
 fn broken(out: &mut String, job: &Tree) {
     for section in job.get("invalid").map_or(&[][..], Tree::items) {
         let name = section.get("section").map_or(String::new(), Tree::short);
+        // The explanation has named its fields.
+        if name == "desired" {
+            continue;
+        }
         for error in section.get("errors").map_or(&[][..], Tree::items) {
             let of = |member: &str| error.get(member).map_or(String::new(), Tree::short);
             let text = format!("{name}{}: {} is not allowed: {}", of("pointer"), of("value"), of("message"));

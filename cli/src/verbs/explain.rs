@@ -108,7 +108,8 @@ pub(super) fn lines(told: &Explanation, now: Timestamp, colours: bool) -> String
         Some(reason) => say("Status", &format!("{status} ({})", one_line(reason))),
         None => say("Status", &status),
     }
-    if !told.message.is_empty() {
+    // The fields say it again, one by one.
+    if !told.message.is_empty() && told.errors.is_empty() {
         say("Why", &wrapped(&told.message, 11, output::WIDTH));
     }
     if let Some(since) = told.since {
@@ -118,7 +119,7 @@ pub(super) fn lines(told: &Explanation, now: Timestamp, colours: bool) -> String
         say("Field", &wrapped(&error.to_string(), 11, output::WIDTH));
     }
     for blocker in &told.blockers {
-        say("Also", &wrapped(&blocker.text(now), 11, output::WIDTH));
+        say("Also", &wrapped(&as_typed(&blocker.text(now)), 11, output::WIDTH));
     }
     if let Some(position) = &told.position {
         let limit = position.limit.as_ref().map(|l| format!(" for {}", one_line(&l.short())));

@@ -91,6 +91,6 @@ pub(crate) fn explained() -> Value {
     json!({"job_id": WAITING, "status": "QUEUED", "reason": "WaitingForQuota",
         "message": "the queue llm runs 4 of 4", "since": "2026-11-22T11:58:00.000Z",
         "next": {"what": "it starts when a slot is free; the job fails at its deadline", "at": "2026-11-23T11:50:00.000Z"},
-        "blockers": [{"reason": "BackingOff", "message": "the next try", "since": "2026-11-22T11:59:00.000Z"}],
+        "blockers": [{"reason": "Suspended", "message": "the job is held until it is resumed: POST /jobs/{id}/resume"}],
         "position": {"place": 3, "of": 17, "limit": "queue llm"}, "act": "operator"})
 }

@@ -2,6 +2,7 @@
 
 use super::super::VerbError;
 use super::document;
+use crate::ask;
 use crate::tree::Tree;
 use contract::JobId;
 use std::io::Write;
@@ -79,6 +80,13 @@ impl Files {
         let chosen = ["VISUAL", "EDITOR"]
             .into_iter()
             .find_map(|name| std::env::var(name).ok().filter(|editor| !editor.trim().is_empty()));
+        if chosen.is_none() && !ask::can_ask() {
+            return Err(VerbError::Usage(
+                "nobody is at a terminal for vi\n\
+                 set VISUAL or EDITOR to a program that edits by itself, or type: agent-runner set JOB_ID FIELD=VALUE"
+                    .into(),
+            ));
+        }
         let editor = chosen.unwrap_or_else(|| "vi".to_owned());
         // By a shell, because the variables hold words (`code --wait`).
         let ended =

@@ -70,7 +70,11 @@ impl Section for Desired {
 
 /// The attribute that `text` is stored as.
 pub(super) fn attribute<T: Section>(text: &str) -> AttributeValue {
-    read(text, T::CARRIED, LEVELS).unwrap_or_else(|| AttributeValue::S(text.to_owned()))
+    match read(text, T::CARRIED, LEVELS) {
+        // A string stands for the text that it holds, so JSON that is a string is kept with its quotes.
+        Some(AttributeValue::S(_)) | None => AttributeValue::S(text.to_owned()),
+        Some(native) => native,
+    }
 }
 
 /// The attribute of a value.

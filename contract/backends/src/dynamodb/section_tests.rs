@@ -72,6 +72,8 @@ fn a_text_that_no_map_stands_for_is_kept_as_it_is() {
         "",
         "{",
         "nothing",
+        r#""""#,
+        r#""nothing""#,
         r#"{"a": 1}"#,
         r#"{"a":1} "#,
         r#"{"a":1,"a":1}"#,
