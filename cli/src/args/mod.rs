@@ -17,10 +17,10 @@ use std::time::Duration;
 #[command(name = "agent-runner", version, after_help = crate::exit::HELP, max_term_width = 100)]
 pub(crate) struct Cli {
     /// The API to call [default: AGENT_RUNNER_URL, else http://127.0.0.1:8000]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Options of verbs that call the API")]
     pub(crate) url: Option<String>,
     /// A file that holds the API token [default: the variable AGENT_RUNNER_TOKEN]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Options of verbs that call the API")]
     pub(crate) token_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: Verb,

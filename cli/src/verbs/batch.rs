@@ -32,6 +32,7 @@ pub(super) fn submit(api: &Client, file: &Path, form: SubmitForm) -> Result<Exit
     let text = read(file)?;
     let (lines, mut refused) = lines(&text);
     let mut accepted = 0;
+    let mut refusals = Refusals::default();
     for batch in batches(&lines) {
         let texts: Vec<&str> = batch.iter().map(|line| line.text.as_str()).collect();
         let body = format!("{{\"jobs\":[{}]}}", texts.join(","));
@@ -51,15 +52,55 @@ pub(super) fn submit(api: &Client, file: &Path, form: SubmitForm) -> Result<Exit
                 }
                 None => {
                     refused += 1;
-                    output::complain(&format!("line {}: {}", line.number, why(answer)));
+                    refusals.add(line.number, why(answer));
                 }
             }
         }
     }
+    refusals.tell();
     if form == SubmitForm::Table || refused > 0 {
         output::say(&format!("{accepted} submitted, {refused} refused"));
     }
     Ok(if refused == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// Refused lines that wait to be told: as many in a row as have the same fault are told at once, because what is
+/// wrong with the server is wrong with each of thousands.
+#[derive(Default)]
+struct Refusals {
+    first: usize,
+    last: usize,
+    count: usize,
+    why: String,
+}
+
+impl Refusals {
+    fn add(&mut self, number: usize, why: String) {
+        if self.count > 0 && self.why != why {
+            self.tell();
+        }
+        if self.count == 0 {
+            (self.first, self.why) = (number, why);
+        }
+        self.last = number;
+        self.count += 1;
+    }
+
+    fn tell(&mut self) {
+        if self.count > 0 {
+            output::complain(&self.text());
+        }
+        self.count = 0;
+    }
+
+    fn text(&self) -> String {
+        let Self { first, last, count, why } = self;
+        match count {
+            1 => format!("line {first}: {why}"),
+            _ if last - first + 1 == *count => format!("lines {first} to {last}: {why}"),
+            _ => format!("{count} of lines {first} to {last}: {why}"),
+        }
+    }
 }
 
 /// When the answer is lost the request is repeated once, and its key sees to it that each line is one job.
@@ -167,6 +208,20 @@ mod tests {
     fn some(count: usize, bytes: usize) -> Vec<Line> {
         let text = JsonText::new(format!("{{\"a\":\"{}\"}}", "x".repeat(bytes))).unwrap();
         (0..count).map(|number| Line { number, text: text.clone() }).collect()
+    }
+
+    #[test]
+    fn lines_in_a_row_that_have_the_same_fault_are_told_at_once() {
+        let mut refusals = Refusals::default();
+        let mut told = |number, why: &str| {
+            refusals.add(number, why.to_owned());
+            refusals.text()
+        };
+        assert_eq!(told(2, "full"), "line 2: full");
+        assert_eq!(told(3, "full"), "lines 2 to 3: full");
+        assert_eq!(told(7, "full"), "3 of lines 2 to 7: full");
+        assert_eq!(told(8, "bad"), "line 8: bad");
+        assert_eq!(told(9, "full"), "line 9: full");
     }
 
     #[test]

@@ -20,14 +20,15 @@ pub(super) fn run(args: &Run, cli: &Cli, layers: &Layers) -> Result<Exit, VerbEr
     let (url, chosen) = settings::url(layers);
     let remote = super::client(cli, layers)?;
     if chosen || remote.is_there() {
-        let goes_on = format!("it goes on at {url}");
-        return submit_and_follow(&remote, args, body, deadline, Arc::new(Outcome::new(goes_on)));
+        let outcome = Outcome::new(format!("it goes on at {url}"), "");
+        return submit_and_follow(&remote, args, body, deadline, Arc::new(outcome));
     }
     let embedded = Embedded::start(&settings::settings(layers)?, layers)?;
     output::say(&format!("nothing answers at {url}: running it here, in {}", embedded.place()));
-    let outcome =
-        Arc::new(Outcome::new("it goes on with the next `agent-runner up` or `run` here".to_owned()));
-    let exit = submit_and_follow(embedded.client(), args, body, deadline, outcome);
+    // Nobody answers here any more once this program has ended.
+    let goes_on = "it goes on with the next `agent-runner up` or `run` here".to_owned();
+    let outcome = Outcome::new(goes_on, "`agent-runner up`, and then ");
+    let exit = submit_and_follow(embedded.client(), args, body, deadline, Arc::new(outcome));
     embedded.stop();
     exit
 }
@@ -36,16 +37,20 @@ pub(super) fn run(args: &Run, cli: &Cli, layers: &Layers) -> Result<Exit, VerbEr
 struct Outcome {
     job_id: Mutex<Option<String>>,
     goes_on: String,
+    /// What is to be typed before a verb can reach the job.
+    before: &'static str,
 }
 
 impl Outcome {
-    fn new(goes_on: String) -> Self {
-        Self { job_id: Mutex::new(None), goes_on }
+    fn new(goes_on: String, before: &'static str) -> Self {
+        Self { job_id: Mutex::new(None), goes_on, before }
     }
 
     fn left(&self) -> String {
         match &*self.job_id.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(id) => format!("left job {id}: {}; `agent-runner cancel {id}` ends it", self.goes_on),
+            Some(id) => {
+                format!("left job {id}: {}; {}`agent-runner cancel {id}` ends it", self.goes_on, self.before)
+            }
             None => "nothing was submitted".to_owned(),
         }
     }
