@@ -262,7 +262,7 @@ fn what_is_shown_follows_when_only_its_words_change() {
     let shown = broken(Given::waiting().control(left_over), "\"high\"").write_all(1);
     assert_eq!(shown.stored().blockers, []);
     let other = broken(shown, "\"low\"").write_all(1);
-    assert!(other.stored().message.contains("low"), "{}", other.stored().message);
+    assert!(other.stored().message.contains("\"low\""), "{}", other.stored().message);
     let edited = other.clone().control(|c| c.reason = Some(Reason::PendingEvaluation));
     assert_eq!(edited.written().reason, Some(Reason::InvalidRecord), "the words alone are not enough");
     let mut misconfigured = Given::waiting();
