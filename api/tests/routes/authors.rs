@@ -107,6 +107,8 @@ async fn an_edit_around_the_api_shows_until_the_next_one_through_it() {
 async fn a_record_that_a_hand_edit_broke_or_stripped_is_a_direct_edit_too() {
     let rig = Rig::new();
     let id = rig.submit(r#"{"job_type":"echo"}"#).await;
+    by_hand(&rig, &id, |text| text.replace("\"retry\":0", "\"retry\":0,\"updated\":{}")).await;
+    assert_eq!(shown(&rig, &id).await, direct_edit(), "not even its author is left out");
     for (name, value) in [("max_attempts", json!(0)), ("updated", json!(7)), ("updated", Value::Null)] {
         rig.patch(&format!("/jobs/{id}"), r#"{"priority":1,"max_attempts":3}"#).await;
         by_hand(&rig, &id, |text| {
