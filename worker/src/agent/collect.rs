@@ -67,6 +67,9 @@ fn result(path: &Path) -> Result<Vec<u8>, String> {
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(b"{}".to_vec()),
+        Err(rustix::io::Errno::LOOP) => {
+            return Err("the result is a symbolic link, not a regular file".to_owned());
+        }
         Err(e) => return Err(cannot(e.into())),
     };
     if !file.metadata().map_err(cannot)?.is_file() {
@@ -153,7 +156,7 @@ mod tests {
         assert!(result(&path).unwrap_err().contains("UTF-8"));
         fs::remove_file(&path).unwrap();
         symlink("/etc/passwd", &path).unwrap();
-        assert!(result(&path).is_err(), "a link was followed");
+        assert!(result(&path).unwrap_err().contains("not a regular file"), "a link was followed");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(result(&path).is_err());

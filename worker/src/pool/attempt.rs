@@ -109,7 +109,7 @@ fn outside(crew: &Crew, slot: u32, assigned: &Assigned, ears: &Ears) -> Result<T
         Ok(child) => ended(crew, slot, child, ears),
         Err(e) => TaskEnd::never_started(&format!("the worker could not be started: {e}")),
     };
-    if let Err(e) = std::fs::remove_dir_all(&folder) {
+    if let Err(e) = backends::remove_tree(&folder) {
         log::line(job_id.as_str(), &format!("the folder of the task cannot be removed: {e}"));
     }
     Ok(end)

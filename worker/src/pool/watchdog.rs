@@ -32,7 +32,7 @@ pub(super) fn run(settings: &PoolSettings, invocation: &Invocation) -> Exit {
             Err(e) => return at_fault(&format!("no member can be started: {e}")),
         };
         // Its processes are gone, so nobody uses it. Left behind it would only take up space.
-        let _ = std::fs::remove_dir_all(settings.folder_of(&id));
+        let _ = backends::remove_tree(&settings.folder_of(&id));
         if signals.told_to_stop() {
             return if end == End::Exited(0) { Exit::Done } else { Exit::Internal };
         }
