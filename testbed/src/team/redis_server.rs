@@ -163,3 +163,10 @@ impl RedisServer {
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     }
 }
+
+/// Ends with whatever used it, also where that broke off.
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use testbed::judge::judge;
+use testbed::judge::{Judged, Stored, judge};
+use testbed::ledger::Event;
 use testbed::team::{Options, Part, Team};
 use testbed::{Client, Dice, ledger_agent};
 
@@ -15,6 +16,7 @@ use testbed::{Client, Dice, ledger_agent};
 /// pauses after lost workers double from one second.
 const PATIENCE: Duration = Duration::from_secs(240);
 const WORKERS: usize = 4;
+const SLOTS: u32 = 2;
 /// A reconciler is killed once in so many kills: its successor waits 15 s for the lease, and while nobody leads
 /// nothing is tried.
 const RECONCILER_ONCE_IN: u64 = 20;
@@ -52,10 +54,32 @@ fn victims(dice: &mut Dice, seconds: u64) -> Vec<Victim> {
     all
 }
 
-fn desired(team: &Team, dice: &mut Dice) -> Value {
+/// Agents that last so long on average keep every slot busy until the last kill, so that whoever is killed has some.
+fn busy_ms(seconds: u64, jobs: u64) -> u64 {
+    let slots = WORKERS as u64 * u64::from(SLOTS);
+    slots * seconds * 1000 / jobs.max(1)
+}
+
+/// Attempts whose agent ran when its worker was lost, and was killed: it began and never came to its end, and the
+/// attempt is closed for the loss. The judge has seen that each of their jobs succeeded with a later one.
+fn lost_with_their_agents(team: &Team) -> usize {
+    let lines = team.ledger().lines();
+    let is_there = |event: Event, job: &str, number: u64| {
+        lines.iter().any(|l| l.event == event && l.job == job && u64::from(l.attempt) == number)
+    };
+    let lost = |stored: &&Stored| {
+        let number = stored.claim["number"].as_u64().expect("a number");
+        stored.closing["verdict"]["failed"]["class"] == "WorkerLost"
+            && is_there(Event::Start, &stored.job, number)
+            && !is_there(Event::End, &stored.job, number)
+    };
+    team.attempts().iter().filter(lost).count()
+}
+
+fn desired(team: &Team, dice: &mut Dice, busy_ms: u64) -> Value {
     let mut payload = json!({
         "ledger": team.ledger().path(),
-        "sleep_ms": dice.within(50..=400),
+        "sleep_ms": dice.within(busy_ms / 2..=busy_ms * 3 / 2),
         "files": dice.within(0..=2),
     });
     if dice.once_in(10) {
@@ -81,8 +105,19 @@ fn submit_all(client: &Client, wanted: &[Value], span: Duration, accepted: &Mute
     }
 }
 
+/// A worker: one with a running agent if there is one, since killing an idle one shows little.
+fn a_worker(team: &Team, dice: &mut Dice) -> usize {
+    let tasks = team.tasks();
+    let is_busy = |worker: &usize| {
+        team.member(*worker).is_some_and(|member| tasks.iter().any(|task| task.parent == member.pid))
+    };
+    let busy: Vec<usize> = (0..WORKERS).filter(is_busy).collect();
+    let all: Vec<usize> = (0..WORKERS).collect();
+    *dice.one_of(if busy.is_empty() { &all } else { &busy }).expect("there are workers")
+}
+
 fn kill(team: &mut Team, dice: &mut Dice, victim: Victim) {
-    let worker = usize::try_from(dice.within(0..=WORKERS as u64 - 1)).expect("a small number");
+    let worker = a_worker(team, dice);
     let part = match victim {
         Victim::Redis => Part::Redis,
         Victim::Api => Part::Api,
@@ -113,14 +148,14 @@ fn kill_at_random(team: &mut Team, dice: &mut Dice, victims: &[Victim]) -> BTree
 #[test]
 fn nothing_is_lost_or_done_twice_when_any_part_of_the_stack_is_killed_every_second() {
     let (seconds, jobs) = (number("TESTBED_CHAOS_SECONDS", 20), number("TESTBED_CHAOS_JOBS", 150));
-    let options = Options::new(WORKERS, 2)
+    let options = Options::new(WORKERS, SLOTS)
         .agent(ledger_agent!())
         .env("AGENT_RUNNER_POOL_LEASE_SECONDS", "4")
         .env("AGENT_RUNNER_RESYNC_SECONDS", "5");
     let Some(mut team) = Team::start(options) else { return };
     let mut dice = Dice::announced("the team's stack killed");
     let victims = victims(&mut dice, seconds);
-    let wanted: Vec<Value> = (0..jobs).map(|_| desired(&team, &mut dice)).collect();
+    let wanted: Vec<Value> = (0..jobs).map(|_| desired(&team, &mut dice, busy_ms(seconds, jobs))).collect();
     let (client, accepted) = (team.client(), Mutex::new(Vec::new()));
     let span = Duration::from_secs(seconds);
     let kills = std::thread::scope(|scope| {
@@ -136,6 +171,9 @@ fn nothing_is_lost_or_done_twice_when_any_part_of_the_stack_is_killed_every_seco
     testbed::say(&format!("killed: {kills:?}; settled {:.1?} after the last", since.elapsed()));
     assert_eq!(accepted.len() as u64, jobs);
     judge(&team, &accepted, &BTreeMap::new()).accept("the team's stack killed");
+    let lost = lost_with_their_agents(&team);
+    testbed::say(&format!("workers lost with a running agent, whose job was retried: {lost}"));
+    assert!(lost > 0, "no kill hit a worker with a running agent");
     team.expect_nothing_left(Duration::from_secs(60));
     assert!(!team.logs().contains("panicked at"), "{}", team.logs());
 }

@@ -81,7 +81,7 @@ impl BullMq {
     ) -> Result<f64, Failed> {
         let results = TempDir::new()?;
         let data = TempDir::new()?;
-        let mut server = RedisServer::start(data.path().to_owned(), fsync);
+        let server = RedisServer::start(data.path().to_owned(), fsync);
         let (redis, http) = (server.port().to_string(), free_port());
         let node = |arguments: &[&str]| {
             let mut command = Command::new("node");
@@ -104,7 +104,6 @@ impl BullMq {
         let rate = jobs as f64 / start.elapsed().as_secs_f64();
         check_results(&results, jobs)?;
         drop(running);
-        server.kill();
         Ok(rate)
     }
 }
@@ -145,7 +144,7 @@ impl Celery {
         jobs: usize,
     ) -> Result<f64, Failed> {
         let (results, data) = (TempDir::new()?, TempDir::new()?);
-        let mut server = RedisServer::start(data.path().to_owned(), fsync);
+        let server = RedisServer::start(data.path().to_owned(), fsync);
         let mut running = Running(Vec::new());
         for n in 0..workers {
             let mut command = self.command("celery", server.port(), results.path());
@@ -163,7 +162,6 @@ impl Celery {
         let rate = jobs as f64 / start.elapsed().as_secs_f64();
         check_results(&results, jobs)?;
         drop(running);
-        server.kill();
         Ok(rate)
     }
 
