@@ -146,6 +146,8 @@ fn a_job_types_file_is_checked_to_the_last_second_and_names_only_definitions_wit
     assert!(file("task_definition = \"worker:1\"").is_ok());
     assert!(file("task_definition = \"worker\"").is_err());
     assert!(file("limits = { cpu = 1 }").is_ok());
+    assert!(file("defaults = { queue = \"q\" }\n[queues.q]\nmax_running = 1").is_ok());
+    assert!(file("defaults = { queue = \"p\" }\n[queues.q]\nmax_running = 1").is_err());
     let said = file("limits = { cpus = 1 }").expect_err("an unknown limit").to_string();
     assert!(said.contains("did you mean \"cpu\""), "{said}");
 }

@@ -49,8 +49,8 @@ fn success_and_failure_are_ends_and_nothing_else_is() {
 
 #[test]
 fn dollars_are_millionths_and_shown_with_all_of_them() {
-    let usd: Usd = serde_json::from_str("1.000001").unwrap();
-    assert_eq!((usd, usd.to_string().as_str()), (Usd(1_000_001), "1.000001"));
+    let usd: Usd = serde_json::from_str("2.000001").unwrap();
+    assert_eq!((usd, usd.to_string().as_str()), (Usd(2_000_001), "2.000001"));
     assert_eq!(serde_json::to_string(&Usd(2_500_000)).unwrap(), "2.5");
 }
 
@@ -103,4 +103,12 @@ fn errors_beyond_the_length_of_an_explanation_are_counted() {
     let text = all.to_string();
     let shown = text.matches("/0").count();
     assert!(shown > 5 && text.ends_with(&format!("; and {} more", 500 - shown)), "{text}");
+}
+
+#[test]
+fn a_long_value_is_quoted_by_its_start_only() {
+    let said = Raw::<Control>::stored("x".repeat(500)).parse().unwrap_err();
+    assert_eq!(said.errors[0].value, format!("{}…", "x".repeat(120)));
+    let short = Raw::<Control>::stored("x".repeat(120)).parse().unwrap_err();
+    assert_eq!(short.errors[0].value, "x".repeat(120));
 }
