@@ -30,6 +30,7 @@ impl utoipa::Modify for Precise {
                     let (name, place) = (parameter["name"].clone(), parameter["in"].clone());
                     let schema = &mut parameter["schema"];
                     never_null(schema);
+                    flag(schema);
                     narrow(name.as_str().unwrap_or_default(), place == "header", schema);
                 }
                 if operation["operationId"] == "create_job" {
@@ -77,6 +78,13 @@ fn never_null(schema: &mut Value) {
         if let [only] = kinds.as_slice() {
             schema["type"] = only.clone();
         }
+    }
+}
+
+/// A flag is set by its name alone, as in `?pretty`.
+fn flag(schema: &mut Value) {
+    if schema["type"] == "boolean" {
+        *schema = json!({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["", "1", "0"]}]});
     }
 }
 

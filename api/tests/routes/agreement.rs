@@ -134,3 +134,17 @@ fn the_described_request_has_exactly_the_fields_of_desired() {
     let words = document["components"]["schemas"]["ReasonWord"]["enum"].as_array().unwrap().len();
     assert_eq!(words, Reason::ALL.len());
 }
+
+#[tokio::test]
+async fn a_flag_may_stand_without_a_value_and_the_document_says_so() {
+    // Found by schemathesis: `?pretty=` was accepted, and the document said that only true and false are.
+    let rig = Rig::new();
+    for value in ["", "=", "=1", "=true"] {
+        assert_eq!(rig.get(&format!("/health?pretty{value}")).await.status, 200, "{value}");
+    }
+    let document = rig.get("/openapi.json").await.json();
+    let parameters = document["paths"]["/health"]["get"]["parameters"].as_array().unwrap().clone();
+    let schema = &parameters.iter().find(|p| p["name"] == "pretty").unwrap()["schema"];
+    assert_eq!(schema["anyOf"][0]["type"], "boolean");
+    assert_eq!(schema["anyOf"][1]["enum"], serde_json::json!(["", "1", "0"]));
+}
