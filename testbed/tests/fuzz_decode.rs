@@ -25,7 +25,7 @@ mod target;
 fn whatever_is_stored_is_refused_with_words_or_survives_being_stored_again() {
     let counts = fuzz::run(20_261_122, 400_000);
     testbed::say(&format!("decoded {} hostile inputs\n{}", counts.inputs, counts.table()));
-    for (at, kind) in Kind::ALL.into_iter().enumerate() {
+    for (at, kind) in Kind::ALL.iter().enumerate() {
         let (accepted, all) = (counts.accepted[at], counts.of_kind[at]);
         // Neither only noise, which no decoder looks into, nor only good values.
         assert!(accepted * 50 > all, "{kind:?} accepts {accepted} of {all} only");

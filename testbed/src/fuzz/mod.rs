@@ -5,6 +5,7 @@
 //! | here | [`Kind`]: what is decoded, and what must hold of every input |
 //! | `seeds` | good values of each kind |
 //! | `mutate` | what is done to them |
+//! | `raw` | records as Redis and DynamoDB hold them, where these are compiled |
 //! | `hostile` | families of inputs that grow, for bounds on time |
 //!
 //! Every input, whatever bytes it has, must hold: no panic; what is refused is refused with an explanation of
@@ -16,6 +17,8 @@
 
 mod hostile;
 mod mutate;
+#[cfg(any(feature = "redis", feature = "aws"))]
+mod raw;
 pub(crate) mod seeds;
 
 pub use hostile::{FAMILIES, Family};
@@ -75,11 +78,17 @@ pub enum Kind {
     RelayAnswer,
     /// Ids, times and keys.
     Name,
+    /// A job with its attempts as a script of Redis answers.
+    #[cfg(feature = "redis")]
+    Redis,
+    /// An item of DynamoDB.
+    #[cfg(feature = "aws")]
+    Dynamo,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: &'static [Self] = &[
         Self::Created,
         Self::Desired,
         Self::Control,
@@ -97,6 +106,10 @@ impl Kind {
         Self::RelayRequest,
         Self::RelayAnswer,
         Self::Name,
+        #[cfg(feature = "redis")]
+        Self::Redis,
+        #[cfg(feature = "aws")]
+        Self::Dynamo,
     ];
 
     /// Decodes `input`; answers whether it was accepted.
@@ -130,6 +143,10 @@ impl Kind {
             Self::RelayRequest => line::<relay::Request>(input),
             Self::RelayAnswer => line::<relay::Answer>(input),
             Self::Name => name(&text),
+            #[cfg(feature = "redis")]
+            Self::Redis => raw::redis(&text),
+            #[cfg(feature = "aws")]
+            Self::Dynamo => raw::dynamo(&text),
         }
     }
 }
@@ -283,7 +300,7 @@ impl Counts {
     #[must_use]
     pub fn table(&self) -> String {
         let line = |(at, kind)| format!("  {kind:?}: {} of {} accepted", self.accepted[at], self.of_kind[at]);
-        Kind::ALL.into_iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+        Kind::ALL.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

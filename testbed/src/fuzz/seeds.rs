@@ -130,6 +130,10 @@ pub(crate) fn of(kind: Kind) -> &'static [&'static str] {
         Kind::RelayRequest => RELAY_REQUEST,
         Kind::RelayAnswer => RELAY_ANSWER,
         Kind::Name => NAME,
+        #[cfg(feature = "redis")]
+        Kind::Redis => super::raw::REDIS,
+        #[cfg(feature = "aws")]
+        Kind::Dynamo => super::raw::DYNAMO,
     }
 }
 
@@ -139,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_seed_but_settings_is_accepted_as_its_kind() {
-        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Setting) {
+        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::Setting) {
             for seed in of(kind) {
                 assert!(kind.decode(seed.as_bytes()), "{kind:?}: {seed}");
             }

@@ -20,6 +20,8 @@
 
 mod attempt_writes;
 mod client;
+#[cfg(feature = "conformance")]
+mod hostile;
 mod job_writes;
 mod lease;
 mod listing;
@@ -34,5 +36,7 @@ mod section;
 mod section_tests;
 mod transaction;
 
+#[cfg(feature = "conformance")]
+pub use hostile::read_item;
 pub use lease::{DURATION as LEASE_DURATION, DynamoLease};
 pub use records::{DynamoOptions, DynamoRecords};

@@ -41,7 +41,7 @@ pub(super) fn job_id_of(item: &Item) -> Option<JobId> {
     }
 }
 
-fn attempt_of(job_id: &JobId, item: &Item) -> Option<Attempt> {
+pub(super) fn attempt_of(job_id: &JobId, item: &Item) -> Option<Attempt> {
     match LaunchToken::new(string_in(item, "token").unwrap_or_default()) {
         Ok(token) => Some(Attempt {
             job_id: job_id.clone(),

@@ -34,3 +34,15 @@ mod server;
 
 pub use lease::RedisLease;
 pub use records::RedisRecords;
+
+/// For tests: the records that the answer of a script is read as.
+///
+/// # Errors
+/// No script answers so.
+#[cfg(feature = "conformance")]
+pub fn loaded(
+    job_id: &contract::JobId,
+    answer: ::redis::Value,
+) -> Result<Option<crate::Loaded>, crate::RecordsError> {
+    read::loaded(job_id, answer)
+}
