@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short chaos-redis simulate soak model fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -72,9 +72,15 @@ SPACES ?= all
 model: ## Exhausts the large spaces of the launch protocol's model, or SPACES of them: minutes and gigabytes each.
 	cargo test --locked -p agent-runner-plan --test model_spaces -- $(SPACES)
 
+# Sets of scripts/mutants; EVERY=5 takes each fifth mutant.
+SETS ?=
+mutants: ## Runs the tests once for each mutant of what decides, decodes and checks, or of SETS of it.
+	command -v cargo-mutants >/dev/null || cargo install cargo-mutants --locked
+	@scripts/mutants --every $(or $(EVERY),1) $(SETS)
+
 DECODES ?= 10000000
 fuzz: ## Decodes DECODES=10000000 hostile inputs made from SEED=0 on, over all cores.
-	cargo run --release --locked --quiet -p agent-runner-testbed --no-default-features --bin fuzz -- --decodes $(DECODES) --seed $(or $(SEED),0)
+	cargo run --release --locked --quiet -p agent-runner-testbed --no-default-features --features redis,aws --bin fuzz -- --decodes $(DECODES) --seed $(or $(SEED),0)
 
 # At 40 to 80 cases a second; the cases are counted at the end.
 FUZZ_SECONDS ?= 2400
@@ -87,7 +93,7 @@ FULL := -p agent-runner-backends -p agent-runner-reconciler -p agent-runner-work
 
 test-backends: ## Runs the tests against Redis, MiniStack, DynamoDB Local and the ECS double.
 	cargo test $(FULL) --locked --quiet --lib \
-	  --test 'redis_*' --test 'dynamodb_*' --test 's3_*' --test 'sqs_*' --test 'pool*' --test 'ecs_*' --test 'aws_*'
+	  --test fuzz_decode --test 'redis_*' --test 'dynamodb_*' --test 's3_*' --test 'sqs_*' --test 'pool*' --test 'ecs_*' --test 'aws_*'
 
 test-aws-long: ## Runs 500 jobs as on AWS with every fault of ECS, and outages of 30 s: MiniStack and the ECS double.
 	TESTBED_LONG=1 cargo test $(FULL) --locked --test aws_faults -- --nocapture --test-threads 1
