@@ -4,7 +4,10 @@ use crate::metadata::{self, ENDPOINT};
 use contract::Timestamp;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 const TASK_ID: &str = "AGENT_RUNNER_TASK_ID";
 const TASK_FOLDER: &str = "AGENT_RUNNER_TASK_FOLDER";
@@ -13,9 +16,30 @@ const TASK_FOLDER: &str = "AGENT_RUNNER_TASK_FOLDER";
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     task: Option<String>,
-    folder: Option<PathBuf>,
+    folder: Option<Private>,
     /// Launch phases.
     pub(crate) phases: BTreeMap<String, Timestamp>,
+}
+
+/// A folder that nobody else can guess, enter or have made before. It goes with this value.
+#[derive(Debug)]
+struct Private(PathBuf);
+
+impl Private {
+    /// Below the folder for temporary files, which is the one that is writable where the root is read-only.
+    fn make(parent: &Path) -> Result<Self, String> {
+        let folder = parent.join(format!("agent-runner-{}", backends::clock::fresh_token()));
+        let made = DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|e: io::Error| format!("{}: {e}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // A container takes it along anyway.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Learned {
@@ -23,7 +47,7 @@ impl Learned {
     pub(crate) fn get(&self, name: &str) -> Option<OsString> {
         match name {
             TASK_ID => self.task.as_ref().map(OsString::from),
-            TASK_FOLDER => self.folder.as_ref().map(OsString::from),
+            TASK_FOLDER => self.folder.as_ref().map(|folder| OsString::from(&folder.0)),
             _ => None,
         }
     }
@@ -42,10 +66,7 @@ pub(crate) fn learn(told: impl Fn(&str) -> Option<OsString>) -> Result<Learned, 
         learned.phases = platform.phases;
     }
     if told(TASK_FOLDER).is_none() {
-        // The container belongs to the task and goes with it; the number is for machines that imitate Fargate.
-        let folder = std::env::temp_dir().join(format!("agent-runner-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        learned.folder = Some(folder);
+        learned.folder = Some(Private::make(&std::env::temp_dir())?);
     }
     Ok(learned)
 }
@@ -65,5 +86,20 @@ mod tests {
         };
         let learned = learn(told).unwrap();
         assert!(learned.get(TASK_ID).is_none() && learned.get(TASK_FOLDER).is_none());
+    }
+
+    #[test]
+    fn a_folder_is_new_belongs_to_us_alone_and_goes_when_the_worker_ends() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let (first, second) = (Private::make(parent.path()).unwrap(), Private::make(parent.path()).unwrap());
+        assert_ne!(first.0, second.0);
+        let mode = std::fs::metadata(&first.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        std::fs::write(first.0.join("payload.json"), "{}").unwrap();
+        drop((first, second));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        let missing = Private::make(&parent.path().join("missing")).unwrap_err();
+        assert!(missing.contains("missing/agent-runner-"), "{missing}");
     }
 }
