@@ -61,7 +61,7 @@ impl Changes {
     pub fn announce(&self, hint: &Hint) {
         let jobs = self.lock();
         match hint {
-            Hint::Job(job_id) | Hint::Unhurried(job_id) => {
+            Hint::Job(job_id) | Hint::Unhurried(job_id) | Hint::Control(job_id, _) => {
                 drop(jobs.get(job_id).map(|waiting| waiting.send_replace(())))
             }
             Hint::Resync => jobs.values().for_each(|waiting| waiting.send_replace(())),

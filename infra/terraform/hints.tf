@@ -77,9 +77,12 @@ resource "aws_pipes_pipe" "hints" {
     }
   }
 
-  # The key alone, where a whole record has it: images of items are up to 400 KB, and a hint says no more.
+  # The key alone, where a whole record has it: images of items are up to 400 KB, and a hint says no more. Of a job
+  # also the versions of `control` before and after, by which the reconciler knows its own writes: it puts off the
+  # look at such a job, two reads, until there is another reason or a minute has passed. What it did not write itself
+  # it looks at at once.
   target_parameters {
-    input_template = "{\"eventSource\":\"aws:dynamodb\",\"dynamodb\":{\"Keys\":{\"job_id\":{\"S\":\"<$.dynamodb.Keys.job_id.S>\"}}}}"
+    input_template = trimspace(file("${path.module}/filters/${each.key}.template"))
   }
 
   depends_on = [aws_iam_role_policy.pipes]

@@ -3,6 +3,7 @@
 use crate::Parts;
 use crate::admission::Admission;
 use crate::board::Board;
+use crate::echo::Echoes;
 use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::pace::{Paces, Told};
@@ -31,6 +32,7 @@ pub async fn dry_run(parts: Parts) -> Result<String, RecordsError> {
         told: Told::default(),
         metrics,
         board: Board::default(),
+        echoes: Echoes::default(),
         parts,
     };
     let keys: Vec<JobId> = work.parts.records.list_active().await?.into_iter().map(|(key, _)| key).collect();

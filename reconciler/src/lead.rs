@@ -6,6 +6,7 @@
 
 use crate::admission::Admission;
 use crate::board::Board;
+use crate::echo::{Echoes, PUT_OFF};
 use crate::facts::Facts;
 use crate::metrics::{Metrics, RESULTS};
 use crate::pace::{Pace, Paces, Told};
@@ -103,6 +104,7 @@ async fn lead(
         paces: Paces::new(metrics.failing.clone()),
         told: Told::default(),
         board: Board::default(),
+        echoes: Echoes::default(),
     });
     let (deposed, mut lost) = watch::channel(false);
     let deposed = Arc::new(deposed);
@@ -212,7 +214,10 @@ async fn take_hints(hints: &mut BoxedHints, work: &Work, resync_now: &Notify) {
                 pace = Pace::default();
                 for hint in batch {
                     match hint {
-                        Hint::Job(key) => {
+                        Hint::Control(key, version) if work.echoes.is_own(&version) => {
+                            work.queue.push_at(key, Instant::now() + PUT_OFF);
+                        }
+                        Hint::Job(key) | Hint::Control(key, _) => {
                             work.parts.tasks.heard_of(&key);
                             work.queue.push(key);
                         }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `lead` | the lease and what runs while it is held |
 //! | `queue`, `work`, `apply` | keys, passes, effects |
+//! | `echo` | own writes that come back as hints |
 //! | `observe`, `facts` | what a decision is made from |
 //! | `admission`, `board` | slots and gauges, in memory |
 //! | `scan` | edits of ended jobs that nobody announced |
@@ -21,6 +22,7 @@ mod apply;
 pub mod assembly;
 mod board;
 mod dry_run;
+mod echo;
 mod facts;
 mod lead;
 mod metrics;

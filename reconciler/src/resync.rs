@@ -47,8 +47,10 @@ impl Work {
         seen.revisions = now_active;
         seen.complete = true;
         // Their records may be unchanged while their tasks are not.
-        for key in self.admission.holders() {
-            self.queue.push(key);
+        if !self.parts.tasks.tells() {
+            for key in self.admission.holders() {
+                self.queue.push(key);
+            }
         }
         self.sweep_orphans().await?;
         let now = self.parts.clock.now();

@@ -4,6 +4,7 @@ use crate::Parts;
 use crate::admission::Admission;
 use crate::apply::Then;
 use crate::board::Board;
+use crate::echo::Echoes;
 use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::pace::{Paces, Told};
@@ -28,6 +29,7 @@ pub(crate) struct Work {
     pub(crate) paces: Paces,
     pub(crate) told: Told,
     pub(crate) board: Board,
+    pub(crate) echoes: Echoes,
 }
 
 /// When to look at the job again.
@@ -254,6 +256,7 @@ impl Work {
     /// Signs a `control` as this leadership's write.
     pub(crate) fn stamp(&self, control: &mut Control) {
         control.version = self.parts.random.write_id();
+        self.echoes.expect(&control.version);
         control.epoch = self.epoch;
     }
 

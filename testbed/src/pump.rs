@@ -24,6 +24,8 @@ pub struct Source {
     pub table: String,
     /// A record passes by any of these.
     pub filters: Vec<Pattern>,
+    /// What is sent of it: a text with paths, as `<$.dynamodb.Keys.job_id.S>`.
+    pub template: String,
 }
 
 /// How messages are treated on their way.
@@ -130,6 +132,20 @@ struct Running {
 
 type Answer = Result<Value, String>;
 
+/// A template with its paths replaced by the strings that they lead to (EventBridge user guide, "Amazon EventBridge
+/// Pipes input transformation"); by nothing where they lead nowhere, which the guide does not say.
+fn filled(template: &str, record: &Value) -> String {
+    let mut parts = template.split("<$.");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (path, rest) = part.split_once('>').unwrap_or((part, ""));
+        let found = record.pointer(&format!("/{}", path.replace('.', "/")));
+        text.push_str(found.and_then(Value::as_str).unwrap_or_default());
+        text.push_str(rest);
+    }
+    text
+}
+
 impl Running {
     fn new(options: PumpOptions, pumped: Arc<Pumped>) -> Self {
         let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
@@ -214,10 +230,8 @@ impl Running {
             count(&self.pumped.lost);
             return;
         }
-        // As the input template of the pipe says (infra/terraform/hints.tf).
-        let key = &record["dynamodb"]["Keys"]["job_id"]["S"];
-        let message = json!({"eventSource": "aws:dynamodb", "dynamodb": {"Keys": {"job_id": {"S": key}}}});
-        self.waiting.extend((0..treatment.copies).map(|_| message.to_string()));
+        let message = filled(&source.template, record);
+        self.waiting.extend((0..treatment.copies).map(|_| message.clone()));
     }
 
     fn send(&mut self) -> Result<(), String> {
@@ -240,5 +254,29 @@ impl Running {
             self.pumped.sent.fetch_add(some as u64, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_of_the_infrastructure_are_filled_with_the_key_and_the_versions_of_control() {
+        let control = |version: &str| json!({"control": {"M": {"version": {"S": version}}}});
+        let keys = json!({"job_id": {"S": "j-1"}});
+        let filled = |template, record: Value| -> Value {
+            serde_json::from_str(&filled(template, &json!({"dynamodb": record}))).expect("JSON")
+        };
+        let jobs = include_str!("../../infra/terraform/filters/jobs.template");
+        let of_a_job = filled(jobs, json!({"Keys": keys, "OldImage": control("1"), "NewImage": control("2")}));
+        assert_eq!(of_a_job["control"], json!({"old": "1", "new": "2"}));
+        let created = filled(jobs, json!({"Keys": keys, "NewImage": {"control": {"S": "by hand"}}}));
+        assert_eq!(created["control"], json!({"old": "", "new": ""}));
+        let attempts = include_str!("../../infra/terraform/filters/attempts.template");
+        let of_an_attempt = filled(attempts, json!({"Keys": keys}));
+        for hint in [of_a_job, created, of_an_attempt] {
+            assert_eq!(hint["dynamodb"]["Keys"], keys);
+        }
     }
 }

@@ -7,7 +7,7 @@ fn waiting_jobs_are_launched_at_the_quota_and_listed_within_theirs() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("aws.json");
     let only = ["launches", "listing"].map(str::to_owned).to_vec();
-    let options = Options { out: out.clone(), short: true, factor: 4, only };
+    let options = Options { out: out.clone(), short: true, factor: 4, agent: String::new(), only };
     let (figures, table) = run(&options).expect("it works");
     testbed::say(&format!("\n{table}"));
     let missed: Vec<_> = figures.iter().filter(|figure| figure.is_met() == Some(false)).collect();

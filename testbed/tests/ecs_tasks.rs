@@ -4,6 +4,8 @@
 mod budget;
 #[path = "ecs_tasks/faults.rs"]
 mod faults;
+#[path = "ecs_tasks/news.rs"]
+mod news;
 #[path = "ecs_tasks/stage.rs"]
 mod stage;
 #[path = "ecs_tasks/whole.rs"]

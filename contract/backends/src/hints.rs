@@ -2,7 +2,7 @@
 //! all; the resync finds what no hint announced.
 
 use async_trait::async_trait;
-use contract::JobId;
+use contract::{JobId, WriteId};
 use futures_channel::mpsc;
 
 /// A wake-up.
@@ -13,6 +13,8 @@ pub enum Hint {
     /// Look at this job, some milliseconds sooner or later: an attempt has started, of which nothing follows but
     /// what its status says. The end of a short task overtakes it.
     Unhurried(JobId),
+    /// Look at this job: its `control` became this version. Whoever wrote that version may take its time.
+    Control(JobId, WriteId),
     /// Hints may have been lost: compare everything.
     Resync,
 }

@@ -156,7 +156,9 @@ fn expect(hints: &mut SqsHints, jobs: &[JobId]) -> u32 {
             Ok(batch) => {
                 for hint in batch {
                     match hint {
-                        Hint::Job(job_id) | Hint::Unhurried(job_id) => drop(missing.remove(&job_id)),
+                        Hint::Job(job_id) | Hint::Unhurried(job_id) | Hint::Control(job_id, _) => {
+                            missing.remove(&job_id);
+                        }
                         Hint::Resync => panic!("a queue never says that hints were lost"),
                     }
                 }

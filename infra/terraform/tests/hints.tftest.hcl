@@ -153,4 +153,16 @@ run "the_stream_of_jobs_hints_at_everything_but_the_end_of_a_job_and_attempts_at
     condition     = alltrue([for p in aws_pipes_pipe.hints : jsondecode(p.target_parameters[0].input_template).dynamodb.Keys.job_id.S == "<$.dynamodb.Keys.job_id.S>"])
     error_message = "a hint carries the key where a record has it"
   }
+
+  assert {
+    condition = jsondecode(aws_pipes_pipe.hints["jobs"].target_parameters[0].input_template) == {
+      eventSource = "aws:dynamodb"
+      dynamodb    = { Keys = { job_id = { S = "<$.dynamodb.Keys.job_id.S>" } } }
+      control = {
+        old = "<$.dynamodb.OldImage.control.M.version.S>"
+        new = "<$.dynamodb.NewImage.control.M.version.S>"
+      }
+    }
+    error_message = "a hint names the versions of control and no other content of a record"
+  }
 }

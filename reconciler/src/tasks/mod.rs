@@ -134,6 +134,12 @@ pub trait Tasks: Send + Sync + 'static {
         None
     }
 
+    /// Whether a hint follows whenever a task was found to have started, ended or gone, at the latest when
+    /// [`Tasks::list`] finds it so. A resync then need not look at every job that has a task.
+    fn tells(&self) -> bool {
+        false
+    }
+
     /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
     async fn forget(&self, token: &LaunchToken);
 }

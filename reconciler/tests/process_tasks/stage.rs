@@ -136,7 +136,7 @@ impl Machine {
     pub(crate) async fn hinted(&mut self) -> Vec<JobId> {
         let hints = tokio::time::timeout(PATIENCE, self.hints.next()).await.expect("a hint comes").unwrap();
         let job = |hint| match hint {
-            Hint::Job(job_id) | Hint::Unhurried(job_id) => job_id,
+            Hint::Job(job_id) | Hint::Unhurried(job_id) | Hint::Control(job_id, _) => job_id,
             Hint::Resync => panic!("a hint without a job"),
         };
         hints.into_iter().map(job).collect()

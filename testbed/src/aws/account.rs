@@ -24,9 +24,9 @@ pub struct Account {
     pub queue_url: String,
 }
 
-fn filter(name: &str) -> String {
+fn filter(file: &str) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/terraform/filters");
-    std::fs::read_to_string(format!("{path}/{name}.json")).expect("the filters of the installation")
+    std::fs::read_to_string(format!("{path}/{file}")).expect("the filters of the installation")
 }
 
 impl Account {
@@ -57,7 +57,8 @@ impl Account {
     pub(super) fn pump(&self, treatment: Treatment) -> Pump {
         let source = |table: &str| Source {
             table: format!("{PREFIX}-{table}"),
-            filters: Pattern::list(&filter(table)).expect("patterns"),
+            filters: Pattern::list(&filter(&format!("{table}.json"))).expect("patterns"),
+            template: filter(&format!("{table}.template")),
         };
         Pump::start(PumpOptions {
             endpoint: self.server.endpoint(),
@@ -69,7 +70,7 @@ impl Account {
 
     /// The rule that sends events of ECS to the queue, each so often.
     pub(super) fn event_sink(&self, copies: usize) -> Sink {
-        let pattern = serde_json::from_str(&filter("tasks")).expect("a pattern");
+        let pattern = serde_json::from_str(&filter("tasks.json")).expect("a pattern");
         let pattern = Pattern::new(&pattern).expect("a pattern");
         let (endpoint, queue_url) = (self.server.endpoint(), self.queue_url.clone());
         let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();

@@ -3,11 +3,12 @@
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,31 @@ impl Traffic {
     }
 }
 
+/// A request and its answer.
+#[derive(Debug)]
+pub struct Passed<'m> {
+    /// The kind, as in [`Traffic`].
+    pub kind: &'m str,
+    /// The request's body.
+    pub request: &'m [u8],
+    /// The answer's body.
+    pub answer: &'m [u8],
+    /// When the request had come.
+    pub asked: Instant,
+    /// When the answer is given.
+    pub answered: Instant,
+}
+
+/// Hears of everything that passes.
+#[derive(Clone)]
+struct Observer(Arc<dyn Fn(&Passed<'_>) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
 /// A running gate; it listens until the process ends.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -70,6 +96,7 @@ struct Inner {
     way: Mutex<Way>,
     changed: Condvar,
     traffic: Mutex<Traffic>,
+    observer: Mutex<Option<Observer>>,
     /// Both ends of the connections that are there.
     connections: Mutex<HashMap<u64, Vec<TcpStream>>>,
     next: AtomicU64,
@@ -92,6 +119,7 @@ impl Gate {
             way: Mutex::new(Way::Open),
             changed: Condvar::new(),
             traffic: Mutex::default(),
+            observer: Mutex::default(),
             connections: Mutex::default(),
             next: AtomicU64::new(0),
         });
@@ -127,6 +155,11 @@ impl Gate {
         }
     }
 
+    /// From now on `observer` hears of everything that passes, before the client has the answer.
+    pub fn observe(&self, observer: impl Fn(&Passed<'_>) + Send + Sync + 'static) {
+        *lock(&self.inner.observer) = Some(Observer(Arc::new(observer)));
+    }
+
     /// What has passed so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -153,13 +186,18 @@ impl Inner {
                     none.insert((BufReader::new(server.try_clone()?), server))
                 }
             };
-            let kind = Kind::of(&message);
+            let (kind, asked) = (Kind::of(&message), Instant::now());
             connection.1.write_all(&kind.asking_for_the_cost(message.clone()).bytes())?;
             let silent = message.first.starts_with("HEAD ");
             let Some(answer) = Message::read(&mut connection.0, None, silent)? else {
                 return client.shutdown(Shutdown::Both);
             };
             self.note(&kind, &answer);
+            let observer = lock(&self.observer).clone();
+            if let Some(Observer(observer)) = observer {
+                let (request, answer) = (&message.body[..], &answer.body[..]);
+                observer(&Passed { kind: &kind.name, request, answer, asked, answered: Instant::now() });
+            }
             if *lock(&self.way) != Way::Open {
                 return client.shutdown(Shutdown::Both);
             }
@@ -325,6 +363,8 @@ pub struct Gates {
     pub sqs: Gate,
     /// Artifacts.
     pub s3: Gate,
+    /// Tasks; in front of the emulator until the double is there.
+    pub ecs: Gate,
 }
 
 impl Gates {
@@ -333,7 +373,12 @@ impl Gates {
     /// # Errors
     /// No port.
     pub fn start(upstream: &str) -> io::Result<Self> {
-        Ok(Self { dynamodb: Gate::start(upstream)?, sqs: Gate::start(upstream)?, s3: Gate::start(upstream)? })
+        Ok(Self {
+            dynamodb: Gate::start(upstream)?,
+            sqs: Gate::start(upstream)?,
+            s3: Gate::start(upstream)?,
+            ecs: Gate::start(upstream)?,
+        })
     }
 
     /// What the SDKs read.

@@ -4,10 +4,10 @@
 //!
 //! ```text
 //! api, reconciler ──► gates ──► MiniStack ──streams──► pump ──► queue
-//!      └─► ECS double ──► workers ──► gates          double ──events──► queue
+//!      └─► gate ──► ECS double ──► workers ──► gates          double ──events──► queue
 //! ```
 //!
-//! The double runs [`SCALE`] times faster than Fargate; the reconciler runs in real time.
+//! The double runs [`SCALE`] times faster than Fargate unless told otherwise; the reconciler runs in real time.
 
 mod account;
 pub mod bench;
@@ -16,7 +16,7 @@ pub mod ministack;
 mod program;
 
 pub use account::{Account, BUCKET, PREFIX};
-pub use gate::{Gates, Outage, Way};
+pub use gate::{Gate, Gates, Outage, Way};
 pub use ministack::{Ministack, Missing};
 
 use crate::client::Client;
@@ -51,6 +51,12 @@ pub struct Options {
     pub task_events: Post,
     /// How often each event of ECS is sent.
     pub event_copies: usize,
+    /// How much faster than Fargate the double is.
+    pub scale: u32,
+    /// `AGENT_RUNNER_ECS_SNAPSHOT_SECONDS`.
+    pub snapshot_seconds: u32,
+    /// Tasks are simulated and never report: for what is measured up to their launch.
+    pub without_workers: bool,
 }
 
 impl Options {
@@ -64,6 +70,9 @@ impl Options {
             records_hints: Treatment::default(),
             task_events: Post::default(),
             event_copies: 1,
+            scale: SCALE,
+            snapshot_seconds: 2,
+            without_workers: false,
         }
     }
 }
@@ -106,10 +115,11 @@ impl AwsStack {
         let types = stack::job_types(&of_types);
         std::fs::write(folder.path().join("job-types.toml"), types).expect("a file");
         let account = Account::open()?;
-        let gates = Gates::start(&account.server.endpoint()).expect("gates");
+        let mut gates = Gates::start(&account.server.endpoint()).expect("gates");
         let pump = account.pump(options.records_hints);
         let double =
             EcsDouble::start(of_double(&options, &account, &gates, folder.path())).expect("a double");
+        gates.ecs = Gate::start(&double.url()).expect("a gate");
         let port = free_port();
         let api = Program::at(servers().join("agent-runner-api"), folder.path().join("api.log"));
         let (reconcilers, metrics) = (Vec::new(), BTreeMap::new());
@@ -126,6 +136,8 @@ impl AwsStack {
     fn environment(&self) -> Vec<(String, String)> {
         let options = &self.options;
         let mut all = stores(&self.gates);
+        // Where faults are scripted, a connection more to break would be one more.
+        let ecs = if options.without_workers { self.gates.ecs.endpoint() } else { self.double.url() };
         let own = [
             ("AGENT_RUNNER_TASKS", "ecs:agent-runner".to_owned()),
             ("AGENT_RUNNER_HINTS", format!("sqs:{}", self.account.queue_url)),
@@ -135,8 +147,8 @@ impl AwsStack {
             ("AGENT_RUNNER_RESYNC_SECONDS", options.resync_seconds.to_string()),
             ("AGENT_RUNNER_ECS_TASK_DEFINITION", "agent-runner-worker:1".to_owned()),
             ("AGENT_RUNNER_ECS_SUBNETS", "subnet-a,subnet-b".to_owned()),
-            ("AGENT_RUNNER_ECS_SNAPSHOT_SECONDS", "2".to_owned()),
-            ("AWS_ENDPOINT_URL_ECS", self.double.url()),
+            ("AGENT_RUNNER_ECS_SNAPSHOT_SECONDS", options.snapshot_seconds.to_string()),
+            ("AWS_ENDPOINT_URL_ECS", ecs),
         ];
         all.extend(own.map(|(name, value)| (name.to_owned(), value)));
         all.extend(std::env::var("TESTBED_LOG").ok().map(|level| ("AGENT_RUNNER_LOG".to_owned(), level)));
@@ -328,15 +340,19 @@ fn of_double(options: &Options, account: &Account, gates: &Gates, folder: &Path)
     // As infra/terraform/worker.tf has it.
     worker["containerDefinitions"][0]["stopTimeout"] = json!(120);
     let program = servers().join("agent-runner-worker");
-    let execution = Execution::Process(Worker {
-        command: vec![program.to_str().expect("UTF-8").to_owned()],
-        env: stores(gates),
-        log: Some(folder.join("worker.log")),
-    });
+    let execution = if options.without_workers {
+        Execution::Simulated { lasts: Duration::from_secs(3600), exit_code: 0 }
+    } else {
+        Execution::Process(Worker {
+            command: vec![program.to_str().expect("UTF-8").to_owned()],
+            env: stores(gates),
+            log: Some(folder.join("worker.log")),
+        })
+    };
     crate::ecs::Options {
         definitions: vec![worker],
         execution,
-        time_scale: SCALE,
+        time_scale: options.scale,
         sinks: vec![account.event_sink(options.event_copies)],
         post: options.task_events,
         short_pages: true,

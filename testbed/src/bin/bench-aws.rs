@@ -23,8 +23,13 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, Failed> {
-    let mut options =
-        Options { out: "target/bench/aws.json".into(), short: false, factor: 10, only: Vec::new() };
+    let mut options = Options {
+        out: "target/bench/aws.json".into(),
+        short: false,
+        factor: 10,
+        agent: "/bin/true".to_owned(),
+        only: Vec::new(),
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| Failed::new(format!("{arg} needs a value")));

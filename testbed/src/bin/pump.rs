@@ -1,12 +1,13 @@
 //! The pump as a program.
 //!
 //! `pump --endpoint http://127.0.0.1:4566 --queue <queue url> --source <table>=<file of filters>… [--lose-one-in
-//! <n>] [--copies <n>] [--shuffle] [--seed <n>]`
+//! <n>] [--copies <n>] [--shuffle] [--seed <n>]`; the template lies beside the filters, as `.template`.
 //!
 //! It ends at SIGTERM or SIGINT and prints what it did as one line of JSON.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use testbed::pump::{Pattern, Pump, PumpOptions, Source, Treatment};
@@ -50,7 +51,8 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<PumpOptions, Fail
                 let value = value()?;
                 let (table, file) = value.split_once('=').ok_or("--source needs <table>=<file>")?;
                 let filters = Pattern::list(&std::fs::read_to_string(file)?)?;
-                sources.push(Source { table: table.to_owned(), filters });
+                let template = std::fs::read_to_string(Path::new(file).with_extension("template"))?;
+                sources.push(Source { table: table.to_owned(), filters, template });
             }
             "--lose-one-in" => treatment.lose_one_in = value()?.parse()?,
             "--copies" => treatment.copies = value()?.parse()?,

@@ -58,7 +58,9 @@ async fn expect(f: &mut Fixture, wanted: &[JobId]) {
         assert!(!batch.is_empty(), "an answer holds at least one hint");
         for hint in batch {
             match hint {
-                Hint::Job(job_id) | Hint::Unhurried(job_id) => drop(missing.remove(&job_id)),
+                Hint::Job(job_id) | Hint::Unhurried(job_id) | Hint::Control(job_id, _) => {
+                    missing.remove(&job_id);
+                }
                 Hint::Resync => missing.clear(),
             }
         }

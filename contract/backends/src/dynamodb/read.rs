@@ -123,11 +123,24 @@ impl DynamoRecords {
         Ok(job.map(|job| Loaded { job, attempts }))
     }
 
-    /// The claim of an attempt, and nothing else of it: a worker may read no more.
+    /// The claim of an attempt, and nothing else of it: a worker may read no more. It is written with the item and
+    /// never changes, so that half the price is enough wherever the item is seen at all.
     pub(super) async fn read_claim(
         &self,
         job_id: &JobId,
         token: &LaunchToken,
+    ) -> Result<Option<Raw<Claim>>, RecordsError> {
+        match self.read_claim_as(job_id, token, false).await? {
+            None => self.read_claim_as(job_id, token, true).await,
+            found => Ok(found),
+        }
+    }
+
+    async fn read_claim_as(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        consistent: bool,
     ) -> Result<Option<Raw<Claim>>, RecordsError> {
         let call = self
             .client
@@ -139,7 +152,7 @@ impl DynamoRecords {
             .expression_attribute_names("#job_id", "job_id")
             .expression_attribute_names("#token", "token")
             .expression_attribute_names("#claim", "claim")
-            .consistent_read(true);
+            .consistent_read(consistent);
         let answer = within(call.send()).await.map_err(|e| failed_read(&e))?;
         Ok(answer.item.map(|item| section(&item, "claim")))
     }

@@ -11,6 +11,7 @@
 //! deletes ten where it can.
 
 mod message;
+mod versions;
 
 use crate::aws::{self, Limits};
 use crate::hints::{Hint, Hints, HintsError};
@@ -238,7 +239,10 @@ impl Poller {
         for message in messages {
             let body = message.body.unwrap_or_default();
             match message::job_id(&body) {
-                Ok(job_id) => drop(batch.hints.insert(Hint::Job(job_id))),
+                Ok(job_id) => drop(batch.hints.insert(match versions::written(&body) {
+                    Some(version) => Hint::Control(job_id, version),
+                    None => Hint::Job(job_id),
+                })),
                 Err(mute) => self.muted.count(mute, &body),
             }
             batch.receipts.extend(message.receipt_handle);

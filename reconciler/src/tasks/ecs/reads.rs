@@ -23,6 +23,15 @@ const GATHER: Duration = Duration::from_secs(4);
 /// Between two of them while somebody waits for a task to end, and after an error.
 const GATHER_ENDING: Duration = Duration::from_secs(1);
 
+/// Why a task is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Somebody looks at its job, or has just heard of it.
+    ByLooks,
+    /// A listing shows what nobody may have heard of: that it runs is told, too.
+    ByListing,
+}
+
 impl Inner {
     /// What is known of an attempt's tasks, asking where that is not enough.
     pub(super) async fn observe(
@@ -54,7 +63,7 @@ impl Inner {
             // Finds running tasks only; a stopped one is not found by its mark.
             ask = self.list_page(Some(&started_by(job_id, token)), None).await?.0;
         }
-        self.describe(&ask).await?;
+        self.describe(&ask, Asked::ByLooks).await?;
         Ok(self.table().views(job_id, token, started))
     }
 
@@ -86,7 +95,7 @@ impl Inner {
             }
         }
         let ask = self.table().listed(&running, began);
-        self.describe(&ask).await?;
+        self.describe(&ask, Asked::ByListing).await?;
         self.table().complete(began);
         Ok(())
     }
@@ -107,14 +116,14 @@ impl Inner {
     }
 
     /// Asks for these tasks and takes in the answers.
-    async fn describe(&self, tasks: &[TaskId]) -> Result<(), String> {
+    async fn describe(&self, tasks: &[TaskId], why: Asked) -> Result<(), String> {
         for some in tasks.chunks(MOST) {
-            self.describe_some(some).await?;
+            self.describe_some(some, why).await?;
         }
         Ok(())
     }
 
-    async fn describe_some(&self, tasks: &[TaskId]) -> Result<(), String> {
+    async fn describe_some(&self, tasks: &[TaskId], why: Asked) -> Result<(), String> {
         self.read.take(Class::Second).await;
         let asked = Instant::now();
         let call = self.client.describe_tasks().cluster(&self.cluster);
@@ -128,10 +137,13 @@ impl Inner {
         let complete = tasks.iter().all(told);
         let mut table = self.table();
         for task in tasks.iter().filter(|task| missing.contains(task.as_str())) {
-            table.missing(task, asked);
+            if let Some(job_id) = table.missing(task, asked) {
+                self.hints.send(Hint::Job(job_id));
+            }
         }
         for one in described {
-            if let Some(job_id) = table.described(one, asked) {
+            let started = if why == Asked::ByListing { table.starts(&one) } else { None };
+            if let Some(job_id) = table.described(one, asked).or(started) {
                 self.hints.send(Hint::Job(job_id));
             }
         }
@@ -174,7 +186,7 @@ pub(super) async fn keep_asking(inner: Arc<Inner>) {
                     table.ask.retain(|task| !tasks.contains(task));
                     tasks
                 };
-                if let Err(why) = inner.describe_some(&tasks).await {
+                if let Err(why) = inner.describe_some(&tasks, Asked::ByLooks).await {
                     tracing::debug!(%why, "tasks could not be described; they are asked for again");
                     inner.table().ask.extend(tasks);
                 }

@@ -141,6 +141,13 @@ impl Table {
         self.tasks.insert(task.clone(), entry);
     }
 
+    /// The job of a task that runs by this description, and by what was known did not yet.
+    pub(super) fn starts(&self, described: &Described) -> Option<JobId> {
+        let entry = self.tasks.get(&described.task)?;
+        let runs = |phases: &BTreeMap<String, Timestamp>| phases.contains_key(phase::STARTED);
+        (runs(&described.phases) && !runs(&entry.phases)).then(|| entry.job_id.clone())
+    }
+
     /// Takes in a description that was asked for at `asked`. Answers with the job if something of it has ended
     /// that was not known to have.
     pub(super) fn described(&mut self, described: Described, asked: Instant) -> Option<JobId> {
@@ -170,20 +177,21 @@ impl Table {
     }
 
     /// ECS says that it does not know this task. A task that RunTask has just told of is believed in for a
-    /// while: reads lag behind.
-    pub(super) fn missing(&mut self, task: &TaskId, asked: Instant) {
-        let Some(entry) = self.tasks.get_mut(task) else { return };
+    /// while: reads lag behind. Answers with the job if the task was not missing before.
+    pub(super) fn missing(&mut self, task: &TaskId, asked: Instant) -> Option<JobId> {
+        let entry = self.tasks.get_mut(task)?;
         if entry.state != TaskState::Alive {
-            return;
+            return None;
         }
         if entry.version == 0 && entry.known_since.elapsed() < ABSENCE_GRACE {
             entry.seen_at = entry.seen_at.max(asked);
             if entry.ending {
                 self.ask.insert(task.clone());
             }
-        } else {
-            entry.missing = true;
+            return None;
         }
+        let news = !std::mem::replace(&mut entry.missing, true);
+        news.then(|| entry.job_id.clone())
     }
 
     /// Takes in a complete listing of running tasks that began at `began`; answers whom to describe: those that
@@ -354,10 +362,11 @@ mod tests {
         let mut table = Table::default();
         table.launched(&job(), &token(), &task(1));
         pass(59).await;
-        table.missing(&task(1), Instant::now());
+        assert_eq!(table.missing(&task(1), Instant::now()), None);
         assert_eq!(seen(&table, Instant::now()), Some(1));
         pass(1).await;
-        table.missing(&task(1), Instant::now());
+        assert_eq!(table.missing(&task(1), Instant::now()), Some(job()), "news");
+        assert_eq!(table.missing(&task(1), Instant::now()), None, "no news");
         assert_eq!(
             seen(&table, Instant::now()),
             None,

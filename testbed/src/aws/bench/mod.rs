@@ -4,17 +4,23 @@
 //! |---|---|---|
 //! | [`launches`] | how fast thousands of waiting jobs are launched, and by how many calls of ECS | compressed: see there and in [`compressed`]; a shorter run without compression beside it shows that both say the same |
 //! | [`listing`] | what a resync of very many running tasks takes of the read quota | real |
+//! | [`dispatch`] | how long the reconciler takes from a hint to the launch, with the real programs and DynamoDB, SQS and S3 as MiniStack has them | real |
+//! | [`bill`] | what an echo job takes of requests and units, in the same surroundings with real workers | real, so that a job pays for the resyncs that it lives through |
 //!
 //! Nothing here was measured on AWS.
 
+pub mod bill;
 pub mod compressed;
+pub mod dispatch;
 pub mod launches;
 pub mod listing;
+mod prices;
 mod workers;
 
 use crate::bench::Failed;
 use crate::bench::figures::Goal::{AtLeast, AtMost, Exactly};
 use crate::bench::figures::{self, Figure};
+use crate::bench::stats;
 use contract::Timestamp;
 use launches::{Launches, Plan};
 use listing::Listing;
@@ -31,6 +37,8 @@ pub struct Options {
     pub short: bool,
     /// How much faster than real time the launches of ten thousand jobs are measured.
     pub factor: u32,
+    /// The agent of the job types that are not echo; no job here uses it.
+    pub agent: String,
     /// Only the parts whose names are given; empty: all.
     pub only: Vec<String>,
 }
@@ -77,6 +85,22 @@ pub fn run(options: &Options) -> Result<(Vec<Figure>, String), Failed> {
         eprintln!("listing: {tasks} tasks");
         figures.extend(of_listing(tasks, listing::measure(tasks)?));
     }
+    if options.wants("dispatch") {
+        let jobs = options.size(500, 20);
+        eprintln!("dispatch: {jobs} jobs");
+        let times = dispatch::measure(&options.agent, jobs).map_err(Failed::new)?;
+        figures.extend(of_dispatch(jobs, &times));
+    }
+    if options.wants("bill") {
+        let jobs = options.size(100, 10);
+        eprintln!("bill: {jobs} jobs");
+        let (items, dollars) = bill::measure(&options.agent, jobs, 1).map_err(Failed::new)?;
+        let item = |(what, spent, budget)| {
+            Figure::new(format!("an echo job: {what}"), "", vec![spent]).goal(AtMost(budget))
+        };
+        figures.extend(items.into_iter().map(item));
+        figures.push(Figure::new("control plane of a million echo jobs", "dollars", vec![dollars]));
+    }
     if let Some(folder) = options.out.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -118,6 +142,13 @@ fn of_listing(tasks: usize, measured: Listing) -> Vec<Figure> {
         figure("of the read quota, one a snapshot", "%", share).goal(AtMost(100.0)),
         figure("throttled reads", "calls", measured.throttled).goal(Exactly(0.0)),
     ]
+}
+
+fn of_dispatch(jobs: usize, times: &[f64]) -> Vec<Figure> {
+    let figure = |p: f64| {
+        Figure::new(format!("hint to RunTask, p{p}, {jobs} jobs"), "ms", vec![stats::percentile(times, p)])
+    };
+    vec![figure(50.0), figure(99.0).goal(AtMost(50.0))]
 }
 
 fn conditions(options: &Options) -> Value {
