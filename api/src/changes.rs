@@ -62,7 +62,9 @@ impl Changes {
         let jobs = self.lock();
         match hint {
             Hint::Job(job_id) | Hint::Unhurried(job_id) | Hint::Control(job_id, _) => {
-                drop(jobs.get(job_id).map(|waiting| waiting.send_replace(())))
+                if let Some(waiting) = jobs.get(job_id) {
+                    waiting.send_replace(());
+                }
             }
             Hint::Resync => jobs.values().for_each(|waiting| waiting.send_replace(())),
         }

@@ -424,10 +424,17 @@ described! {
         at: String,
         /// `created`, `edited`, `claimed`, `started`, `finished`, `closed` or `ended`.
         event: String,
+        /// `Normal`, or `Warning` for what somebody may want to look at.
+        #[schema(rename = "type")]
+        kind: String,
+        /// One word for what happened: the reason of an end, the class of a failure, why an attempt was left.
+        reason: String,
         /// The attempt.
         attempt: Option<u32>,
         /// In words.
         message: String,
+        /// How many such events are told together; the rest is of the last of them.
+        count: u64,
     }
     /// The files of a job.
     ArtifactList {

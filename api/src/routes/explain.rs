@@ -188,6 +188,11 @@ fn next(seen: &Seen, reason: Option<Reason>, attempt: Option<&Told<'_>>) -> Next
             Some(Reason::Suspended) => {
                 say("nothing until the job is resumed: POST /jobs/{id}/resume", None, "you")
             }
+            Some(Reason::Misconfigured) if control.is_some_and(|c| c.suspended) => say(
+                "nothing until the configuration allows a launch and the job is resumed: POST /jobs/{id}/resume",
+                None,
+                "operator",
+            ),
             Some(Reason::Misconfigured) => say(
                 "the next try, once the configuration allows it; the job fails at its deadline",
                 not_before.or(deadline),

@@ -231,7 +231,7 @@ fn last_events(out: &mut String, events: &[Tree], most: usize, now: Timestamp) {
         let of = |name: &str| event.get(name).filter(|v| **v != Tree::Null).map(Tree::short);
         let at = of("at").or(of("time")).and_then(|t| t.parse::<Timestamp>().ok());
         let age = at.map_or("-".into(), |at| output::age(now.millis_since(at)));
-        let word = of("reason").or(of("event")).or(of("type")).unwrap_or_default();
+        let word = of("event").unwrap_or_default();
         let attempt = of("attempt").map(|n| format!("#{n}")).unwrap_or_default();
         let count = of("count").filter(|n| n != "1").map(|n| format!(" (x{n})")).unwrap_or_default();
         let message = safe(&of("message").unwrap_or_default()) + &count;

@@ -63,17 +63,21 @@ fn held(job: &Job<'_>) -> Option<Decision> {
         }
         (true, false) => {
             // Resuming starts at once, so a pause does not outlive the hold.
+            let (reason, message, blockers) = while_held(job);
             let next = Control {
                 suspended: true,
                 not_before: None,
-                reason: Some(Reason::Suspended),
-                message: "suspend is set".to_owned(),
-                blockers: while_held(job),
+                reason: Some(reason),
+                message,
+                blockers,
                 ..job.control.clone()
             };
             Some(Decision::write(next, false, "the job was suspended"))
         }
-        (true, true) => Some(job.wait(Reason::Suspended, "suspend is set".to_owned(), while_held(job), None)),
+        (true, true) => {
+            let (reason, message, blockers) = while_held(job);
+            Some(job.wait(reason, message, blockers, None))
+        }
     }
 }
 
@@ -106,9 +110,12 @@ fn deadline(job: &Job<'_>) -> Option<Timestamp> {
     Some(job.deadline())
 }
 
-/// What would keep a held job from starting if it were resumed now.
-fn while_held(job: &Job<'_>) -> Vec<Reason> {
-    job.s.misconfigured.iter().map(|_| Reason::Misconfigured).collect()
+/// What is shown while a job is held. What is wrong with its configuration comes first: resuming it would not help.
+fn while_held(job: &Job<'_>) -> (Reason, String, Vec<Reason>) {
+    match &job.s.misconfigured {
+        Some(message) => (Reason::Misconfigured, message.clone(), vec![Reason::Suspended]),
+        None => (Reason::Suspended, "suspend is set".to_owned(), Vec::new()),
+    }
 }
 
 /// What else keeps a misconfigured job from starting now.

@@ -189,7 +189,14 @@ fn a_hold_and_its_end_write_over_whatever_was_shown() {
     assert_eq!(after, expected);
     let mut misconfigured = Given::waiting().desired(|d| d.suspend = true);
     misconfigured.s.misconfigured = Some("no such job type".to_owned());
-    assert_eq!(misconfigured.written().blockers, [Reason::Misconfigured], "what a resumed job would meet");
+    let first = misconfigured.written();
+    assert_eq!((first.reason, first.message.as_str()), (Some(Reason::Misconfigured), "no such job type"));
+    assert_eq!((first.blockers.as_slice(), first.suspended), (&[Reason::Suspended][..], true));
+    let mut held = misconfigured.write_all(1);
+    assert_eq!(held.waits(), (Some(Reason::Misconfigured), None));
+    held.s.misconfigured = None;
+    let mended = held.written();
+    assert_eq!((mended.reason, mended.blockers), (Some(Reason::Suspended), Vec::new()), "still held");
 }
 
 #[test]
