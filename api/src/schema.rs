@@ -52,7 +52,7 @@ described! {
         /// An entry of the job-types file, or `echo`. Never changes.
         #[schema(example = "echo", required = true)]
         job_type: String,
-        /// Any JSON value up to 256 KiB, handed to the agent unchanged; default `{}`.
+        /// Any JSON value up to 256 KiB, nested at most 100 deep, handed to the agent unchanged; default `{}`.
         payload: Option<Any>,
         /// Tries per run that count; default 3.
         #[schema(minimum = 1, maximum = 100)]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// How deep a payload may be nested. Many readers stop at 128 levels (serde_json among them), SQLite at 1,000, and
+/// How deep a payload or a result may be nested. Many readers stop at 128 levels (serde_json among them), SQLite at 1,000, and
 /// records and answers put the payload a few levels down.
 pub const NESTING_LIMIT: usize = 100;
 

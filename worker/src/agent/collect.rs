@@ -4,7 +4,7 @@
 use super::folder::TaskFolder;
 use crate::execution::{Execution, LeftContent, LeftFile, STDERR_LOG, STDOUT_LOG};
 use contract::attempt::{MANIFEST_LIMIT, RESULT_FILE};
-use contract::{Failure, FailureClass, Timestamp};
+use contract::{Failure, FailureClass, JsonText, Timestamp};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -81,8 +81,8 @@ fn result(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("the result is larger than {RESULT_LIMIT} bytes"));
     }
     let text = std::str::from_utf8(&bytes).map_err(|e| format!("the result is not UTF-8: {e}"))?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map_err(|e| format!("the result is not one JSON value: {e}"))?;
+    let text = JsonText::new(text).map_err(|e| format!("the result is not one JSON value: {e}"))?;
+    text.is_readable().map_err(|e| format!("the result: {e}"))?;
     Ok(bytes)
 }
 
@@ -144,6 +144,9 @@ mod tests {
             ("{} {}".to_owned(), false),
             ("{\"a\":}".to_owned(), false),
             ("plain words".to_owned(), false),
+            (format!("{}{}", "[".repeat(100), "]".repeat(100)), true),
+            (format!("{}{}", "[".repeat(101), "]".repeat(101)), false),
+            ("\"\\ud800\"".to_owned(), false),
         ] {
             fs::write(&path, &content).unwrap();
             let found = result(&path);
