@@ -269,7 +269,8 @@ mod tests {
             serde_json::from_str(&filled(template, &json!({"dynamodb": record}))).expect("JSON")
         };
         let jobs = include_str!("../../infra/terraform/filters/jobs.template");
-        let of_a_job = filled(jobs, json!({"Keys": keys, "OldImage": control("1"), "NewImage": control("2")}));
+        let of_a_job =
+            filled(jobs, json!({"Keys": keys, "OldImage": control("1"), "NewImage": control("2")}));
         assert_eq!(of_a_job["control"], json!({"old": "1", "new": "2"}));
         let created = filled(jobs, json!({"Keys": keys, "NewImage": {"control": {"S": "by hand"}}}));
         assert_eq!(created["control"], json!({"old": "", "new": ""}));

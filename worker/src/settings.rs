@@ -1,7 +1,7 @@
 //! The worker's environment, parsed into types; every mistake is reported.
 
 use backends::Durability;
-use backends::settings::{ArtifactsAt, Built, RecordsAt};
+use backends::settings::{ArtifactsAt, Built, RecordsAt, without_password};
 use contract::{JobId, LaunchToken, TaskId, Timestamp};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -134,7 +134,8 @@ impl<G: Fn(&str) -> Option<OsString>> Reader<G> {
             Some(text) => parse(text).map_err(|e| e.to_string()),
             None => Err("it is not UTF-8".to_owned()),
         };
-        parsed.map_err(|e| self.mistakes.push(format!("{name}={value:?} cannot be used: {e}"))).ok()
+        let shown = without_password(&value.to_string_lossy());
+        parsed.map_err(|e| self.mistakes.push(format!("{name}={shown:?} cannot be used: {e}"))).ok()
     }
 
     pub(crate) fn seconds(&mut self, name: &str, least: u64, default: u64) -> Duration {
@@ -186,7 +187,7 @@ mod tests {
         let mistakes = read(&[
             ("AGENT_RUNNER_JOB_ID", ""),
             ("AGENT_RUNNER_TASK_FOLDER", "tasks"),
-            ("AGENT_RUNNER_RECORDS", "mongodb://x"),
+            ("AGENT_RUNNER_RECORDS", "mongodb://me:s3cret@x"),
             ("AGENT_RUNNER_ARTIFACTS", "file:"),
             ("AGENT_RUNNER_DURABILITY", "full"),
             ("AGENT_RUNNER_HEARTBEAT_SECONDS", "0"),
@@ -194,6 +195,7 @@ mod tests {
         .unwrap_err();
         assert_eq!(mistakes.len(), 6, "{mistakes:?}");
         assert_eq!(mistakes[0], "AGENT_RUNNER_JOB_ID is not set");
+        assert!(!mistakes.concat().contains("s3cret"), "{mistakes:?}");
         assert!(mistakes[5].contains("1 to 3600 seconds are allowed"), "{mistakes:?}");
     }
 }

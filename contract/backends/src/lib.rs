@@ -48,8 +48,8 @@ pub use dynamodb::{DynamoLease, DynamoOptions, DynamoRecords};
 pub use hints::{ChangeFeed, ChannelHints, Hint, HintSender, Hints, HintsError, Interest};
 pub use lease::{Lease, LeaseError, LeaseHeld, LeaseView};
 pub use records::{
-    Closed, ControlWrite, CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records, RecordsBackend, RecordsError,
-    Retry, Revision, ScanPage, StartAnswer, WriteAnswer,
+    Closed, ControlWrite, CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, Records,
+    RecordsBackend, RecordsError, Retry, Revision, ScanPage, StartAnswer, WriteAnswer,
 };
 pub use remove::remove_tree;
 pub use settings::{Layers, Settings};

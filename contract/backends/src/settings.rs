@@ -19,11 +19,10 @@ pub use dot_env::DotEnvError;
 pub use ecs::{EcsPrices, EcsSettings, LIST_PRICES_ARM, LIST_PRICES_X86};
 pub use job_types::{JobTypesAt, JobTypesError};
 pub use layers::{Effective, Layers, Source};
-pub use places::{ArtifactsAt, Built, HintsFrom, RecordsAt, TasksBy};
+pub use places::{ArtifactsAt, Built, HintsFrom, RecordsAt, TasksBy, without_password};
 pub use table::{SET_BY_THE_WORKER, Setting, TABLE, dot_env_example, markdown};
 
 use crate::durability::Durability;
-use places::without_password;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

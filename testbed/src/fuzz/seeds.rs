@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn every_seed_but_settings_is_accepted_as_its_kind() {
         for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::Setting) {
-            for seed in of(kind) {
+            for seed in of(*kind) {
                 assert!(kind.decode(seed.as_bytes()), "{kind:?}: {seed}");
             }
         }

@@ -259,8 +259,9 @@ pub(super) fn contradictions(
     found
 }
 
-/// `scheme://user:password@host` without what stands between the scheme and the host.
-pub(super) fn without_password(text: &str) -> String {
+/// `scheme://user:password@host`, for people: without what stands between the scheme and the host.
+#[must_use]
+pub fn without_password(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(start), Some(end)) if end > start => format!("{}://…{}", &text[..start], &text[end..]),
         _ => text.to_owned(),
