@@ -81,10 +81,10 @@ described! {
         #[schema(value_type = Option<CapacityWord>)]
         capacity: Option<String>,
         /// Environment of the agent.
-        #[schema(value_type = Object)]
+        #[schema(value_type = Object, required = false)]
         env: Option<String>,
         /// For people and filters.
-        #[schema(value_type = Object)]
+        #[schema(value_type = Object, required = false)]
         labels: Option<String>,
         /// Default 604800: seven days.
         #[schema(minimum = 0, maximum = 315360000)]

@@ -14,5 +14,6 @@ mod list;
 mod live;
 mod outputs;
 mod polls;
+mod reference;
 mod rig;
 mod serving;
