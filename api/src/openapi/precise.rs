@@ -33,6 +33,11 @@ impl utoipa::Modify for Precise {
                     flag(schema);
                     narrow(name.as_str().unwrap_or_default(), place == "header", schema);
                 }
+                if operation["operationId"] == "patch_job" {
+                    for (_, content) in operation["requestBody"]["content"].as_object_mut().into_iter().flatten() {
+                        content["schema"] = json!({"$ref": "#/components/schemas/JobPatch"});
+                    }
+                }
                 if operation["operationId"] == "create_job" {
                     for status in ["200", "201"] {
                         operation["responses"][status]["links"] = links.clone();
@@ -43,6 +48,10 @@ impl utoipa::Modify for Precise {
         for name in CLOSED {
             value["components"]["schemas"][name]["additionalProperties"] = Value::Bool(false);
         }
+        let mut patch = value["components"]["schemas"]["JobRequest"].clone();
+        patch["description"] = json!("Members of `desired` to change; `null` gives one its default again.");
+        patch.as_object_mut().map(|patch| patch.remove("required"));
+        value["components"]["schemas"]["JobPatch"] = patch;
         *document = serde_json::from_value(value).expect("a document is read as it was written");
     }
 }
