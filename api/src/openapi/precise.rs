@@ -34,7 +34,9 @@ impl utoipa::Modify for Precise {
                     narrow(name.as_str().unwrap_or_default(), place == "header", schema);
                 }
                 if operation["operationId"] == "patch_job" {
-                    for (_, content) in operation["requestBody"]["content"].as_object_mut().into_iter().flatten() {
+                    for (_, content) in
+                        operation["requestBody"]["content"].as_object_mut().into_iter().flatten()
+                    {
                         content["schema"] = json!({"$ref": "#/components/schemas/JobPatch"});
                     }
                 }
