@@ -64,8 +64,9 @@ impl LastChange {
     }
 }
 
-/// 64 bits of SHA-256 in hex over everything in `desired` but who changed it: enough to tell edits apart. It is the same however a store spells the text: in another order, with other spaces, `1` for `1.0`. Only the
-/// payload is carried as text by every store and counts as such.
+/// 64 bits of SHA-256 in hex over everything in `desired` but who changed it: enough to tell edits apart. It is the
+/// same however a store spells the text: in another order, with other spaces, `1` for `1.0`. Only the payload is
+/// carried as text by every store and counts as such.
 pub(crate) fn digest(desired: &str) -> String {
     let mut hash = Sha256::new();
     match members(desired) {
