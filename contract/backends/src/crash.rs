@@ -185,7 +185,7 @@ mod armed {
     use std::fs::File;
     use std::io::{self, Seek, Write};
     use std::path::PathBuf;
-    use std::sync::OnceLock;
+    use std::sync::{Mutex, OnceLock, PoisonError};
 
     /// What the variables say.
     struct Armed {
@@ -196,6 +196,10 @@ mod armed {
     }
 
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+    /// Held from counting an occurrence to dying at it: what another thread would still count in a process that
+    /// is about to die could be the occurrence at which the next process is to die.
+    static COUNTING: Mutex<()> = Mutex::new(());
 
     /// Dies here if a test says so.
     pub fn before(act: Act) {
@@ -211,6 +215,7 @@ mod armed {
         let Some(armed) = ARMED.get_or_init(Armed::read) else { return };
         let point = Point { side: armed.side, act, moment };
         let here = armed.at.iter().filter(|(at, _)| *at == point);
+        let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
         let occurrence = armed.count(point).expect("occurrences of crash points can be counted");
         if here.into_iter().any(|(_, n)| *n == occurrence) {
             armed.die(point, occurrence);

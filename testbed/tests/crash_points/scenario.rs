@@ -116,7 +116,11 @@ impl Run<'_> {
             }
             self.tend();
             let jobs = self.ids.clone();
-            assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}; jobs {jobs:?}");
+            assert!(
+                Instant::now() < until,
+                "waited {PATIENCE:?} for {what}; died so far: {:?}; jobs {jobs:?}",
+                self.deaths
+            );
             std::thread::sleep(PAUSE);
         }
     }
@@ -286,7 +290,7 @@ impl Run<'_> {
         let orchestrators = self.aim.0.iter().filter(|(point, _)| point.side == Side::Orchestrator).count();
         for (point, occurrence) in self.aim.0.clone() {
             let mark = self.crashes.path().join(format!("{point}#{occurrence}"));
-            let said = self.until(&format!("{point}, which nothing has passed"), |run| {
+            let said = self.until(&format!("a death at each point of {}", self.aim), |run| {
                 let enough = point.side == Side::Worker || run.deaths.len() == orchestrators;
                 std::fs::read_to_string(&mark).ok().filter(|_| enough)
             });
