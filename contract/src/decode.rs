@@ -360,6 +360,23 @@ mod tests {
     }
 
     #[test]
+    fn errors_that_just_fit_into_the_text_are_all_shown() {
+        let one = |length| super::FieldError {
+            pointer: "/a".to_owned(),
+            value: String::new(),
+            message: "x".repeat(length - "/a: ".len()),
+        };
+        // Four of a thousand, three separators between them, and what is left of the limit.
+        let fifth = super::TEXT - 4 * 1000 - 3 * "; ".len();
+        let text = |fifth| {
+            let errors = [1000, 1000, 1000, 1000, fifth].map(one).to_vec();
+            super::Invalid { errors }.to_string()
+        };
+        assert_eq!(text(fifth).matches("/a: ").count(), 5);
+        assert!(text(fifth + 1).ends_with("; and 1 more"));
+    }
+
+    #[test]
     fn rules_beyond_the_allowed_number_are_not_looked_into() {
         // 350,000 rules without an action, in a body of the allowed size, were compared with each other.
         let text =

@@ -209,6 +209,10 @@ mod tests {
         }
         let deep = JsonText::new(nested(NESTING_LIMIT + 1)).unwrap();
         assert!(deep.is_readable().unwrap_err().contains("100 levels"));
+        // Brackets in strings neither open nor close anything.
+        assert_eq!(JsonText::new(r#"["]]}}",{"{[":"[[{"}]"#.to_owned()).unwrap().is_readable(), Ok(()));
+        let deep = format!(r#"["]]",{}]"#, nested(NESTING_LIMIT));
+        assert!(JsonText::new(deep).unwrap().is_readable().unwrap_err().contains("100 levels"));
     }
 
     #[test]

@@ -77,6 +77,15 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_holds_it_is_told_who_writes_it() {
+        let text = r#"{"job_type":"echo","updated":{},"updated_by":"ada","updated_at":1,"change_cause":"x"}"#;
+        let (_, errors) = Desired::parse_request(text);
+        let pointers: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/updated", "/updated_by", "/updated_at", "/change_cause"]);
+        assert!(errors.iter().all(|e| e.message == REFUSED), "{errors:?}");
+    }
+
+    #[test]
     fn a_cause_is_short_and_is_one_line() {
         assert!(check_cause("the input was wrong: 3 ≠ 4").is_ok());
         assert!(check_cause(&"ä".repeat(CAUSE_LIMIT)).is_ok());

@@ -4,7 +4,8 @@
 
 use backends::conformance::{fixtures as fx, wait::all};
 use backends::{
-    Access, CreateAnswer, Durability, RecordsBackend, RecordsError, SqliteOptions, SqliteRecords, WriteAnswer,
+    Access, CreateAnswer, Durability, ListQuery, RecordsBackend, RecordsError, SqliteOptions, SqliteRecords,
+    WriteAnswer,
 };
 use contract::{Desired, Raw};
 use pollster::block_on;
@@ -270,4 +271,21 @@ fn what_is_queued_when_the_store_is_dropped_is_still_written() {
     drop(records);
     let records = open(&path, Access::Worker).unwrap();
     assert_eq!(block_on(records.list_active()).unwrap().len(), 20);
+}
+
+#[test]
+fn a_page_of_large_jobs_ends_before_its_limit() {
+    let (_folder, path) = place();
+    let records = open(&path, Access::Orchestrator).unwrap();
+    for _ in 0..10 {
+        block_on(records.create(&fx::new_job())).unwrap();
+    }
+    // 600 kB each, half of them what the reconciler keeps: the seventh fills the 4 MiB of a page.
+    let sql = "UPDATE jobs SET desired = json_set(desired, '$.payload', json_object('text', ?1)),
+               control = json_object('message', ?1)";
+    assert_eq!(Connection::open(&path).unwrap().execute(sql, ["x".repeat(300_000)]), Ok(10));
+    let first = block_on(records.list(&ListQuery { limit: 10, cursor: None })).unwrap();
+    assert_eq!(first.jobs.len(), 7);
+    let second = block_on(records.list(&ListQuery { limit: 10, cursor: first.next })).unwrap();
+    assert_eq!((second.jobs.len(), second.next), (3, None));
 }
