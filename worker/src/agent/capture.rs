@@ -7,7 +7,6 @@ use super::folder::TaskFolder;
 use crate::signals::poll_until;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -46,10 +45,9 @@ pub(super) struct Capture {
 impl Capture {
     /// Makes pipes and files.
     pub(super) fn prepare(folder: &TaskFolder) -> io::Result<Logs> {
-        let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (err, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-        let copies = [Copy::new(out, &folder.stdout)?, Copy::new(err, &folder.stderr)?];
-        Ok(Logs { stdout, stderr, reading: Reading { copies } })
+        let ((out, stdout), (err, stderr)) = (io::pipe()?, io::pipe()?);
+        let copies = [Copy::new(out.into(), &folder.stdout)?, Copy::new(err.into(), &folder.stderr)?];
+        Ok(Logs { stdout: stdout.into(), stderr: stderr.into(), reading: Reading { copies } })
     }
 
     /// Waits until both logs ended, at most for `limit`, then ends them. What is remarkable about them.
