@@ -33,10 +33,10 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 build: ## Builds the release executable, static where possible, and prints where it is.
 	cargo build --release --locked -p agent-runner $(STATIC)
@@ -130,6 +130,12 @@ check: ## Checks formatting, lints and the forbidden edges between crates.
 	cargo clippy --workspace --all-targets --all-features --locked --quiet -- -D warnings
 	cargo clippy $(LEAN) --all-targets --locked --quiet -- -D warnings
 	cargo test --locked --quiet -p agent-runner --test edges
+
+# SQLite is C, and no compiler for the other system is there: its library is only named, and nothing is linked.
+check-macos: ## Compiles for macOS as far as that goes without one: every type of the quick start's program is checked.
+	rustup target add aarch64-apple-darwin
+	LIBSQLITE3_SYS_USE_PKG_CONFIG=1 SQLITE3_LIB_DIR=. SQLITE3_INCLUDE_DIR=. \
+	  cargo check --locked -p agent-runner --target aarch64-apple-darwin
 
 audit: ## Checks licences, bans and advisories with cargo-deny; installs it, which takes minutes.
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
