@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-containers test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,7 +51,7 @@ test: ## Runs every test that needs Rust and a C compiler only; names what it le
 	  command -v "$$tool" >/dev/null || echo "left out: tests that call $$tool, which is not installed (make deps)"; \
 	done
 	@echo "left out: Redis, AWS and the worker pool (make deps, then make test-backends)"
-	@echo "left out: Terraform and the scripts of infra/ (make test-infra), containers (make test-compose)"
+	@echo "left out: Terraform and the scripts of infra/ (make test-infra), containers (make test-compose, test-containers)"
 	@echo "left out: killing things at random for long (make soak), and at every step once (make crash-points)"
 	@echo "left out: the large spaces of the launch protocol's model (make model)"
 	@echo "left out: formatting and lints (make check)"
@@ -107,6 +107,13 @@ IMAGES := -p agent-runner-api -p agent-runner-reconciler -p agent-runner-worker 
 test-compose: ## Tests the stack of compose/ in a Docker engine, as root.
 	@VENV=$(VENV) scripts/compose-test "$(dir $(BINARY))" cargo build --release --locked --quiet $(IMAGES) $(STATIC)
 
+# The programs that other tests start, too, unless TESTBED_SERVERS names a folder of others.
+test-containers: export TESTBED_SERVERS ?= $(abspath $(OUT))/debug
+test-containers: ## Runs jobs as on AWS with workers in containers of a Docker engine, as root.
+	cargo build --locked --quiet -p agent-runner-api -p agent-runner-reconciler -p agent-runner-worker
+	@scripts/containers-test "$$TESTBED_SERVERS" \
+	  cargo test $(FULL) --locked --test containers -- --nocapture
+
 aws-smoke: ## Runs one job in a real AWS account, after it has printed the price and asked; writes down what it saw.
 	infra/scripts/smoke
 
@@ -120,6 +127,7 @@ test-all: ## Runs everything; a missing tool is an error.
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-backends $(MAKE) --no-print-directory test-backends
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-infra $(MAKE) --no-print-directory test-infra
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-compose $(MAKE) --no-print-directory test-compose
+	@TEST_EVERYTHING=1 $(STAGE) --twice test-containers $(MAKE) --no-print-directory test-containers
 	@$(STAGE) build $(MAKE) --no-print-directory build
 	@$(STAGE) hello scripts/hello "$(BINARY)"
 	@# The same cases each time: what new ones find belongs to whoever runs make fuzz-http.

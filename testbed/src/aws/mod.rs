@@ -11,6 +11,7 @@
 
 mod account;
 pub mod bench;
+pub mod containers;
 pub mod gate;
 pub mod ministack;
 mod program;
@@ -57,6 +58,10 @@ pub struct Options {
     pub snapshot_seconds: u32,
     /// Tasks are simulated and never report: for what is measured up to their launch.
     pub without_workers: bool,
+    /// More lines for the job-types file.
+    pub job_types: String,
+    /// Tasks are [`containers`] of this image, started by the emulator's ECS; there is no double then.
+    pub image: Option<String>,
 }
 
 impl Options {
@@ -73,6 +78,8 @@ impl Options {
             scale: SCALE,
             snapshot_seconds: 2,
             without_workers: false,
+            job_types: String::new(),
+            image: None,
         }
     }
 }
@@ -88,7 +95,7 @@ pub struct AwsStack {
     api: Program,
     /// Of the reconcilers, by number.
     metrics: BTreeMap<usize, Client>,
-    double: EcsDouble,
+    double: Option<EcsDouble>,
     _pump: Pump,
     /// In front of the emulator's services.
     pub gates: Gates,
@@ -110,16 +117,25 @@ impl AwsStack {
     pub fn start(options: Options) -> Result<Self, Missing> {
         let folder = TempDir::with_prefix("agent-runner-aws-").expect("a folder");
         std::fs::create_dir(folder.path().join("outside")).expect("a folder");
-        let of_types =
-            stack::Options { agent: Some(PathBuf::from(&options.agent)), ..stack::Options::default() };
+        let of_types = stack::Options {
+            agent: Some(PathBuf::from(&options.agent)),
+            job_types: options.job_types.clone(),
+            ..stack::Options::default()
+        };
         let types = stack::job_types(&of_types);
         std::fs::write(folder.path().join("job-types.toml"), types).expect("a file");
         let account = Account::open()?;
         let mut gates = Gates::start(&account.server.endpoint()).expect("gates");
         let pump = account.pump(options.records_hints);
-        let double =
-            EcsDouble::start(of_double(&options, &account, &gates, folder.path())).expect("a double");
-        gates.ecs = Gate::start(&double.url()).expect("a gate");
+        let double = if let Some(image) = &options.image {
+            containers::prepare(&account.server, image, &stores(&gates));
+            None
+        } else {
+            let double =
+                EcsDouble::start(of_double(&options, &account, &gates, folder.path())).expect("a double");
+            gates.ecs = Gate::start(&double.url()).expect("a gate");
+            Some(double)
+        };
         let port = free_port();
         let api = Program::at(servers().join("agent-runner-api"), folder.path().join("api.log"));
         let (reconcilers, metrics) = (Vec::new(), BTreeMap::new());
@@ -137,7 +153,10 @@ impl AwsStack {
         let options = &self.options;
         let mut all = stores(&self.gates);
         // Where faults are scripted, a connection more to break would be one more.
-        let ecs = if options.without_workers { self.gates.ecs.endpoint() } else { self.double.url() };
+        let ecs = match &self.double {
+            Some(double) if !options.without_workers => double.url(),
+            _ => self.gates.ecs.endpoint(),
+        };
         let own = [
             ("AGENT_RUNNER_TASKS", "ecs:agent-runner".to_owned()),
             ("AGENT_RUNNER_HINTS", format!("sqs:{}", self.account.queue_url)),
@@ -239,15 +258,18 @@ impl AwsStack {
     }
 
     /// ECS.
+    ///
+    /// # Panics
+    /// When tasks are containers.
     #[must_use]
     pub fn double(&self) -> &EcsDouble {
-        &self.double
+        self.double.as_ref().expect("the double")
     }
 
     /// Scripts faults of ECS; false if the double does not take them: what they name is gone.
     #[must_use]
     pub fn faults(&self, faults: &Value) -> bool {
-        let url = format!("{}/_double/faults", self.double.url());
+        let url = format!("{}/_double/faults", self.double().url());
         let answer = ureq::post(url).send(json!({"faults": faults}).to_string());
         answer.is_ok_and(|answer| answer.status() == 200)
     }
@@ -286,7 +308,7 @@ impl AwsStack {
     pub fn expect_no_task_left(&self, patience: Duration) {
         let until = Instant::now() + patience;
         loop {
-            let state = self.double.state();
+            let state = self.double().state();
             let all = state["tasks"].as_array().cloned().unwrap_or_default();
             let left: Vec<_> = all.iter().filter(|task| task["lastStatus"] != "STOPPED").collect();
             if left.is_empty() {
