@@ -4,6 +4,10 @@ use crate::problem::Problem;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use contract::decode::{FieldError, MOST_ERRORS};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
+use std::fmt;
 
 /// The largest request body in bytes. A payload is at most 256 KiB (`contract`), and JSON escapes can make
 /// it several times longer on the wire.
@@ -94,9 +98,95 @@ async fn text<S: Send + Sync>(request: Request, state: &S, limit: usize) -> Resu
 
 /// The error of `text` if it is not JSON at all: then there are no fields to speak of.
 pub(crate) fn syntax(text: &str) -> Option<Problem> {
-    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+    match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => None,
         // serde_json's message ends with "at line … column …".
         Err(e) => Some(Problem::Syntax(e.to_string())),
+    }
+}
+
+/// Members of a body that are there more than once. Readers take the first of them or the last, so what is meant cannot
+/// be told. A payload is carried as it is and not looked into.
+pub(crate) fn repeated(text: &str) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let walk = Walk { at: String::new(), found: &mut found };
+    // What else is wrong with the text is reported by whoever reads it.
+    let _ = walk.deserialize(&mut serde_json::Deserializer::from_str(text));
+    found
+}
+
+/// Looks for repeated members at and below a place.
+struct Walk<'f> {
+    /// JSON pointer.
+    at: String,
+    found: &'f mut Vec<FieldError>,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let at = format!("{}/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
+            if at == "/payload" {
+                members.next_value::<IgnoredAny>()?;
+            } else {
+                members.next_value_seed(Walk { at: at.clone(), found: &mut *self.found })?;
+            }
+            if !names.insert(name) && self.found.len() < MOST_ERRORS {
+                let pointer = at.chars().take(120).collect();
+                let message = "is given more than once; once is allowed".to_owned();
+                self.found.push(FieldError { pointer, value: String::new(), message });
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        while items
+            .next_element_seed(Walk { at: format!("{}/{index}", self.at), found: &mut *self.found })?
+            .is_some()
+        {
+            index += 1;
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod answer;
 mod author;
 mod body;
 mod changes;
+mod conditions;
 mod decision;
 mod edge;
 mod edit;

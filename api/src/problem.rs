@@ -61,6 +61,12 @@ pub enum Problem {
     /// The route has other methods.
     #[error("this path does not have this method; the Allow header lists those it has")]
     NoMethod,
+    /// Jobs have no DELETE.
+    #[error(
+        "a job is not deleted by a request: POST /jobs/{{id}}/cancel ends it, and ttl_seconds_after_finished, which \
+         PATCH /jobs/{{id}} sets, says how long job and artifacts stay after the end"
+    )]
+    NoDelete,
     /// Something of a job is not there, or not there yet.
     #[error("{0}")]
     Absent(String),
@@ -135,7 +141,9 @@ impl Problem {
             }
             Self::NoJob(_) => (S::NOT_FOUND, "job-not-found", "No such job"),
             Self::NoRoute => (S::NOT_FOUND, "path-not-found", "No such path"),
-            Self::NoMethod => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "No such method here"),
+            Self::NoMethod | Self::NoDelete => {
+                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "No such method here")
+            }
             Self::Absent(_) => (S::NOT_FOUND, "not-there", "Not there, or not yet"),
             Self::Conflict(_) => (S::CONFLICT, "conflict", "The job is not in a state for this"),
             Self::Undecodable(_) => (S::CONFLICT, "invalid-record", "The record cannot be decoded"),

@@ -8,7 +8,8 @@ use crate::routes::{
 };
 use crate::{App, Shared};
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath};
+use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
@@ -54,7 +55,10 @@ pub fn router(app: App) -> Router {
     }
     router
         .fallback(async || Problem::NoRoute)
-        .method_not_allowed_fallback(async || Problem::NoMethod)
+        .method_not_allowed_fallback(async |method: Method, path: Option<MatchedPath>| {
+            let job = path.is_some_and(|path| path.as_str() == "/jobs/{id}");
+            if job && method == Method::DELETE { Problem::NoDelete } else { Problem::NoMethod }
+        })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn_with_state(shared.clone(), edge))
         .with_state(shared)

@@ -33,6 +33,11 @@ impl Seen {
         self.control.as_ref().and_then(|c| c.as_ref().ok())
     }
 
+    /// Since when `reason` holds, where the reconciler has stored both.
+    pub(crate) fn reason_since(&self, reason: Option<Reason>) -> Option<Timestamp> {
+        self.control().filter(|c| c.reason == reason).and_then(|c| c.reason_since)
+    }
+
     /// Whether the job has ended and no retry is asked for.
     pub(crate) fn is_finished(&self) -> bool {
         self.view.status.is_terminal()

@@ -72,23 +72,23 @@ pub(crate) fn status(word: &str, width: usize, colours: bool) -> String {
 pub(crate) const WIDTH: usize = 80;
 const GAP: usize = 2;
 
-/// Lays rows out in columns that are at least as wide as `usual` says. `squeeze` names the column that gives
-/// way first when a line would be wider than `limit`, then the first one; the others are never cut. The last
-/// column has no padding.
+/// Lays rows out in columns that are at least as wide as `usual` says. `squeeze` names the columns that
+/// give way when a line would be wider than `limit`, in this order, each with how little may be left of it; the others
+/// are never cut. The last column has no padding.
 pub(crate) fn columns(
     rows: &[Vec<String>],
     usual: &[usize],
-    squeeze: usize,
+    squeeze: &[(usize, usize)],
     limit: Option<usize>,
 ) -> Vec<Vec<String>> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let wide = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
     let mut widths: Vec<usize> =
         (0..count).map(|c| wide(c).max(usual.get(c).copied().unwrap_or(0))).collect();
-    for (column, least) in [(squeeze, REASON), (0, ID)] {
+    for (column, least) in squeeze {
         let total = widths.iter().sum::<usize>() + GAP * count.saturating_sub(1);
-        if let (Some(over), Some(width)) = (limit.map(|l| total.saturating_sub(l)), widths.get_mut(column)) {
-            *width = width.saturating_sub(over).max(least.min(*width));
+        if let (Some(over), Some(width)) = (limit.map(|l| total.saturating_sub(l)), widths.get_mut(*column)) {
+            *width = width.saturating_sub(over).max((*least).min(*width));
         }
     }
     let cell = |row: &Vec<String>, c: usize| {
@@ -97,11 +97,6 @@ pub(crate) fn columns(
     };
     rows.iter().map(|row| (0..row.len()).map(|c| cell(row, c)).collect()).collect()
 }
-
-/// What remains readable of a reason.
-const REASON: usize = 8;
-/// What remains of an id that somebody chose longer than a UUID.
-const ID: usize = 20;
 
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -162,9 +157,10 @@ mod tests {
     fn the_named_column_gives_way_and_no_line_is_wider_than_the_limit() {
         let row = |a: &str, b: &str, c: &str| vec![a.to_owned(), b.to_owned(), c.to_owned()];
         let rows = [row("ID", "REASON", "AGE"), row("0123456789", "MaxAttemptsExceeded", "12m")];
-        let shown: Vec<String> = columns(&rows, &[], 1, Some(30)).iter().map(|r| r.concat()).collect();
+        let shown: Vec<String> =
+            columns(&rows, &[], &[(1, 8), (0, 20)], Some(30)).iter().map(|r| r.concat()).collect();
         assert_eq!(shown, ["ID          REASON         AGE", "0123456789  MaxAttemptsE…  12m"]);
-        assert!(columns(&rows, &[], 1, None)[1].concat().contains("MaxAttemptsExceeded"));
+        assert!(columns(&rows, &[], &[(1, 8)], None)[1].concat().contains("MaxAttemptsExceeded"));
     }
 
     #[test]

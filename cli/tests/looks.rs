@@ -55,7 +55,14 @@ fn describe_shows_the_evidence_of_each_attempt_and_what_to_type() {
     let of = |id: &str, rest: &str| format!("GET /jobs/{id}{rest}");
     let none = r#"{"attempts":[],"events":[]}"#;
     let ended = r#"{"status":"FAILED","reason":"MaxAttemptsExceeded","message":"2 of 2 tries failed","blockers":[],
-        "since":"2026-11-22T11:58:00.000Z","next":{"what":"POST /jobs/{id}/retry starts it again","who":"you"}}"#;
+        "since":"2026-11-22T11:58:00.000Z","next":{"what":"POST /jobs/{id}/retry starts it again","who":"you"},
+        "conditions":[
+            {"type":"Accepted","status":"True","since":"2026-11-22T11:51:00.000Z","reason":null,"message":""},
+            {"type":"Suspended","status":"False","since":null,"reason":null,"message":""},
+            {"type":"Running","status":"False","since":"2026-11-22T11:58:00.000Z","reason":"MaxAttemptsExceeded",
+             "message":"2 of 2 tries failed"},
+            {"type":"Finished","status":"True","since":"2026-11-22T11:58:00.000Z","reason":"MaxAttemptsExceeded",
+             "message":"it says \u001b[2J more, on a line that is longer than what a terminal of 80 columns shows on it"}]}"#;
     let broken = r#"{"status":"QUEUED","reason":"InvalidRecord","message":"","since":null,"act":"owner",
         "next":{"what":"nothing until the fields are fixed: PATCH the job"},"blockers":[],
         "errors":[{"pointer":"/max_attempts","value":"0","message":"1 to 100"}]}"#;

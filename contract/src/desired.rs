@@ -191,7 +191,8 @@ impl Usd {
 
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -443,6 +444,8 @@ mod tests {
         let d = Desired::parse(text).unwrap();
         assert_eq!(d.payload.as_str(), r#"{"b":1.50,"a":[]}"#);
         assert_eq!(d.max_cost_usd, Some(Usd(1_250_000)));
+        assert_eq!(Usd(1_250_000).to_string(), "1.25");
+        assert_eq!([0, 1, 10_000_000].map(|n| Usd(n).to_string()), ["0", "0.000001", "10"]);
         assert_eq!(Desired::parse(&d.to_text()).unwrap(), d);
     }
 

@@ -73,6 +73,11 @@ pub struct Control {
     /// Why the job waits or how it ended; absent while an attempt executes undisturbed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Since when `reason` holds without interruption, by the clock of the reconciler that first stored it. It is part
+    /// of the write that changes the reason and never a reason to write, nor does it decide anything. Absent beside
+    /// no reason, and in records of versions before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason_since: Option<Timestamp>,
     /// The reason in words, with the facts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

@@ -1,6 +1,7 @@
 //! What holds of every operation, added to the document at one place: answers that any request can meet, what
 //! parameters allow, and where the id of a new job leads.
 
+use crate::routes::create::KEY_LIMIT;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi as Document;
 
@@ -112,7 +113,8 @@ fn narrow(name: &str, header: bool, schema: &mut Value) {
         "label" => json!({"minLength": 1}),
         "change_cause" => json!({"minLength": 1, "maxLength": contract::updated::CAUSE_LIMIT,
             "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"}),
-        "Idempotency-Key" => json!({"minLength": 1, "maxLength": 250, "pattern": "^[!-~]+$"}),
+        "Idempotency-Key" => json!({"minLength": 1, "maxLength": KEY_LIMIT,
+            "pattern": "^[!-~]([ -~]*[!-~])?$"}),
         "If-Match" if header => json!({"pattern": "^(\\*|\"[!#-~]*\")$"}),
         "id" => json!({"pattern": "^[a-z0-9][a-z0-9-]{0,63}$"}),
         _ => return,

@@ -52,7 +52,7 @@ struct One {
 /// bad job keeps no other from being stored. With an `Idempotency-Key` a repetition of the same request meets the
 /// jobs of the first.
 #[utoipa::path(post, path = "/jobs/batch", operation_id = "create_jobs", tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 250 printable ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters")),
     request_body(content = BatchRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "What became of each job", body = BatchAnswer),

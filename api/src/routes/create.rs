@@ -5,7 +5,7 @@ use crate::Shared;
 use crate::access::Actor;
 use crate::answer::{etag, hex, json};
 use crate::author::digest;
-use crate::body::{JsonBody, syntax};
+use crate::body::{JsonBody, repeated, syntax};
 use crate::problem::{Problem, ProblemBody};
 use crate::query::Params;
 use crate::schema::{JobDocument, JobRequest};
@@ -15,12 +15,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use backends::{CreateAnswer, NewJob, Retry, clock::fresh_write_id};
-use contract::{Created, Desired, Job, JobId, Raw, StatusView};
+use contract::{Created, Desired, Invalid, Job, JobId, Raw, StatusView};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// The longest `Idempotency-Key` in bytes, as at Stripe.
-const KEY_LIMIT: usize = 255;
+pub(crate) const KEY_LIMIT: usize = 255;
 /// How often a creation is repeated whose answer was lost. It carries a write id, so it happens once.
 const TRIES: usize = 3;
 
@@ -61,10 +61,15 @@ pub(super) async fn submit(
     body: &str,
 ) -> Result<Response, Problem> {
     let app = &shared.app;
-    let desired = app
-        .job_types
-        .request(body, app.supports)
-        .map_err(|invalid| syntax(body).unwrap_or(Problem::Invalid(invalid)))?;
+    let mut errors = repeated(body);
+    let desired = match app.job_types.request(body, app.supports) {
+        Ok(desired) if errors.is_empty() => desired,
+        Ok(_) => return Err(Problem::Invalid(Invalid { errors })),
+        Err(invalid) => {
+            errors.extend(invalid.errors);
+            return Err(syntax(body).unwrap_or(Problem::Invalid(Invalid { errors })));
+        }
+    };
     let created = Created {
         write: fresh_write_id(),
         at: app.clock.now(),

@@ -5,6 +5,7 @@ use super::attempts::{Told, current, load, told};
 use super::position::{Position, position};
 use crate::Shared;
 use crate::answer::json;
+use crate::conditions::{Condition, conditions};
 use crate::problem::{Problem, ProblemBody};
 use crate::query::{Id, Params};
 use crate::schema::Explanation;
@@ -38,6 +39,7 @@ struct View<'a> {
     /// Fields of `desired` that cannot be decoded.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    conditions: Vec<Condition<'a>>,
 }
 
 /// What would keep the job from going on if the primary reason were gone.
@@ -99,10 +101,11 @@ pub(crate) async fn get(
         reason,
         message: without_tokens(&seen.view.message),
         blockers: blockers(&shared, &seen),
-        since: since(&seen, attempt, shared.app.clock.now()),
+        since: since(&seen, reason, attempt, shared.app.clock.now()),
         next,
         position,
         errors,
+        conditions: conditions(&loaded.job, &seen, reason, attempt),
     };
     json(StatusCode::OK, &view)
 }
@@ -138,9 +141,19 @@ fn blockers(shared: &Shared, seen: &Seen) -> Vec<Blocker> {
     control.blockers.iter().map(|&reason| Blocker { reason, message: message(reason) }).collect()
 }
 
-/// The newest time that the records hold for the present state. A hold and a wish that nobody has looked at began with
-/// the last change at the latest.
-fn since(seen: &Seen, attempt: Option<&Told<'_>>, now: Timestamp) -> Option<Timestamp> {
+/// Since when the reason that is shown holds. Records of versions that did not store it tell the newest time that they
+/// hold for the present state: a hold and a wish that nobody has looked at began with the last change at the latest.
+fn since(
+    seen: &Seen,
+    reason: Option<Reason>,
+    attempt: Option<&Told<'_>>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let stored = seen.reason_since(reason);
+    if reason != seen.view.reason {
+        // The reconciler has not got round to it, and a direct edit leaves no time.
+        return stored;
+    }
     let created = seen.created.as_ref().ok().map(|c| c.at);
     let changed = seen.desired.as_ref().ok().and_then(|d| d.updated.as_ref()).map(|updated| updated.at);
     let paused_until = seen.control().and_then(|c| c.not_before).filter(|at| *at <= now);
@@ -149,12 +162,12 @@ fn since(seen: &Seen, attempt: Option<&Told<'_>>, now: Timestamp) -> Option<Time
     let claimed = attempt.and_then(|a| a.claim.as_ref()).map(|c| c.claimed_at);
     let begun = match seen.view.status {
         Status::Succeeded | Status::Failed => seen.view.finished_at,
-        Status::Running => seen.view.started_at,
-        Status::Queued => match seen.view.reason {
+        Status::Running => stored.or(seen.view.started_at),
+        Status::Queued => stored.or(match reason {
             Some(Reason::Launching) => claimed,
             Some(Reason::Suspended | Reason::PendingEvaluation) => closed.max(run).max(changed),
             _ => closed.max(run).max(paused_until),
-        },
+        }),
     };
     begun.or(run).or(created)
 }

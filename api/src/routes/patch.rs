@@ -4,7 +4,7 @@ use super::attempts::load;
 use super::job::show;
 use crate::access::Actor;
 use crate::answer::json;
-use crate::body::PatchBody;
+use crate::body::{PatchBody, repeated};
 use crate::decision::{DecisionView, decide};
 use crate::edit::edit;
 use crate::layout::compact;
@@ -144,6 +144,7 @@ fn patched(shared: &Shared, job: &Job, seen: &Seen, body: &str) -> Result<Desire
             errors.push(error);
         }
     }
+    errors.extend(repeated(body));
     match desired {
         Some(desired) if errors.is_empty() => Ok(desired),
         _ => Err(Problem::Invalid(Invalid { errors })),

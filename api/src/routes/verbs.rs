@@ -5,7 +5,7 @@ use super::job::show;
 use crate::Shared;
 use crate::access::Actor;
 use crate::author::Author;
-use crate::body::{OptionalBody, syntax};
+use crate::body::{OptionalBody, repeated, syntax};
 use crate::edit::edit;
 use crate::problem::{Problem, ProblemBody};
 use crate::query::{Id, IfMatch, Params};
@@ -208,7 +208,7 @@ fn force_of(OptionalBody(body): &OptionalBody) -> Result<bool, Problem> {
     if let Some(problem) = syntax(text) {
         return Err(problem);
     }
-    let mut errors = Vec::new();
+    let mut errors = repeated(text);
     let mut fields = Fields::of(text, "", &mut errors);
     let force = fields.boolean("force").unwrap_or(false);
     fields.finish();

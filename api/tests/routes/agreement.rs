@@ -103,6 +103,8 @@ async fn answers_have_the_members_that_the_document_describes() {
     ] {
         agrees(&document, name, &rig.get(&format!("{path}{tail}")).await.json());
     }
+    let told = rig.get(&format!("{path}/explain")).await.json();
+    agrees(&document, "ConditionDocument", &told["conditions"][0]);
     let attempts = rig.get(&format!("{path}/attempts")).await.json();
     agrees(&document, "AttemptDocument", &attempts["attempts"][0]);
     let events = rig.get(&format!("{path}/events")).await.json();

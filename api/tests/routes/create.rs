@@ -90,6 +90,92 @@ async fn every_unacceptable_field_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_given_twice_is_refused_by_its_place_beside_everything_else() {
+    let rig = Rig::new();
+    let id = rig.submit(r#"{"job_type":"echo"}"#).await;
+    let places = |problem: serde_json::Value| -> Vec<String> {
+        let errors = problem["errors"].as_array().unwrap().iter();
+        errors
+            .map(|e| format!("{} {}", e["pointer"].as_str().unwrap(), e["message"].as_str().unwrap()))
+            .collect()
+    };
+    let twice = "is given more than once; once is allowed";
+    let body = r#"{"job_type":"echo","priority":1,"env":{"A":"1","A":"2"},"priority":2,"max_attempts":0}"#;
+    let refused = rig.send("POST", "/jobs", &[JSON], body).await.problem(422, "invalid-fields");
+    let expected = [
+        format!("/env/A {twice}"),
+        format!("/priority {twice}"),
+        "/max_attempts a whole number from 1 to 100".to_owned(),
+    ];
+    assert_eq!(places(refused), expected);
+    let rules = r#"{"job_type":"echo","failure_policy":{"rules":[{"action":"Retry"},{"action":"Fail","action":"Retry"}]}}"#;
+    let refused = rig.send("POST", "/jobs", &[JSON], rules).await.problem(422, "invalid-fields");
+    assert_eq!(places(refused), [format!("/failure_policy/rules/1/action {twice}")]);
+    let patch = r#"{"suspend":true,"suspend":false}"#;
+    for query in ["", "?dry_run"] {
+        let refused = rig.patch(&format!("/jobs/{id}{query}"), patch).await.problem(422, "invalid-fields");
+        assert_eq!(places(refused), [format!("/suspend {twice}")]);
+    }
+    let batch = format!(r#"{{"jobs":[{body},{{"job_type":"echo"}}]}}"#);
+    let answers = rig.send("POST", "/jobs/batch", &[JSON], batch).await.json();
+    assert_eq!(
+        (&answers["results"][0]["status"], &answers["results"][1]["status"]),
+        (&422.into(), &201.into())
+    );
+    rig.send("POST", "/jobs/batch", &[JSON], r#"{"jobs":[],"jobs":[]}"#).await.problem(422, "invalid-fields");
+    rig.send("POST", &format!("/jobs/{id}/retry"), &[JSON], r#"{"force":true,"force":false}"#)
+        .await
+        .problem(422, "invalid-fields");
+    // A payload is carried as it is, and what is no JSON at all is said to be that.
+    let carried = rig
+        .send("POST", "/jobs", &[JSON], r#"{"job_type":"echo","payload":{"a":1,"a":[{"b":1e400,"b":2}]}}"#)
+        .await;
+    assert!(
+        carried.status == 201 && carried.text.contains(r#""payload":{"a":1,"a":[{"b":1e400,"b":2}]}"#),
+        "{carried:?}"
+    );
+    let broken = rig.send("POST", "/jobs", &[JSON], r#"{"priority":1,"priority":2"#).await;
+    broken.problem(400, "invalid-json");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_refused_beyond_255_characters_by_every_route_that_takes_one() {
+    let rig = Rig::new();
+    let bodies = [("/jobs", r#"{"job_type":"echo"}"#), ("/jobs/batch", r#"{"jobs":[{"job_type":"echo"}]}"#)];
+    for (path, body) in bodies {
+        let longest = "k".repeat(255);
+        let taken = rig.send("POST", path, &[JSON, ("idempotency-key", &longest)], body).await;
+        assert!(taken.status.is_success(), "{path}: {taken:?}");
+        let longer = "k".repeat(256);
+        let refused = rig.send("POST", path, &[JSON, ("idempotency-key", &longer)], body).await;
+        let problem = refused.problem(400, "invalid-header");
+        assert!(problem["detail"].as_str().unwrap().contains("1 to 255"), "{problem}");
+    }
+    let document = serde_json::to_value(api::document()).unwrap();
+    for path in ["/jobs", "/jobs/batch"] {
+        let key = &document["paths"][path]["post"]["parameters"][0];
+        assert_eq!(
+            (&key["name"], &key["schema"]["maxLength"]),
+            (&"Idempotency-Key".into(), &255.into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_delete_of_a_job_is_answered_with_what_to_do_instead() {
+    let rig = Rig::new();
+    let id = rig.submit(r#"{"job_type":"echo"}"#).await;
+    let refused = rig.send("DELETE", &format!("/jobs/{id}"), &[], "").await;
+    let problem = refused.problem(405, "method-not-allowed");
+    let said = problem["detail"].as_str().unwrap();
+    assert!(said.contains("/cancel") && said.contains("ttl_seconds_after_finished"), "{said}");
+    assert!(refused.header("allow").contains("PATCH"));
+    let other = rig.send("DELETE", "/jobs", &[], "").await.problem(405, "method-not-allowed");
+    assert!(other["detail"].as_str().unwrap().contains("Allow header"), "{other}");
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_json_are_refused_with_line_and_column() {
     let rig = Rig::new();
     for (body, wanted) in [

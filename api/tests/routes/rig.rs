@@ -471,6 +471,7 @@ fn fresh_control() -> Control {
         phase: Phase::Waiting,
         not_before: None,
         reason: Some(contract::Reason::WaitingForQuota),
+        reason_since: None,
         message: String::new(),
         blockers: Vec::new(),
         seen_retry: 0,

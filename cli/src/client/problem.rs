@@ -56,6 +56,8 @@ impl Problem {
             }
             (_, 403) => "ask the operator for a token with this scope (read, submit or operate)",
             ("job-not-found", _) => "`agent-runner get` lists the jobs",
+            // Nothing passes here: the operator has to act, and the detail says how.
+            ("store-unavailable", _) if self.detail.contains("read-only") => return self.what(),
             ("busy" | "store-unavailable" | "artifacts-unavailable", _) => "try again in a moment",
             ("store-uncertain" | "timeout", _) => "look with `agent-runner get` before you repeat it",
             ("path-not-found" | "method-not-allowed", _) => {

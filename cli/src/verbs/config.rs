@@ -23,7 +23,7 @@ pub(super) fn config(layers: &Layers, args: &Config) -> Result<Exit, VerbError> 
             rows.extend(
                 all.iter().map(|e| vec![e.name.to_owned(), e.source.to_string(), output::one_line(&e.value)]),
             );
-            let lines = output::columns(&rows, &[], 2, None);
+            let lines = output::columns(&rows, &[], &[], None);
             output::data(&lines.iter().map(|cells| cells.concat() + "\n").collect::<String>())?;
         }
     }

@@ -35,6 +35,10 @@ fn page(api: &Client, id: &JobId, most_events: usize) -> Result<String, VerbErro
     head(&mut out, &job, &view, now);
     out.push_str(&explain::lines(&told, now, output::stdout_colours()));
     broken(&mut out, &job);
+    let conditions = explain::conditions(&told, now);
+    if !conditions.is_empty() {
+        let _ = write!(out, "\nConditions\n{conditions}");
+    }
     wanted(&mut out, &job);
     for attempt in attempts.get("attempts").map_or(&[][..], Tree::items) {
         describe_attempt(&mut out, attempt);

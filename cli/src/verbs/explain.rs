@@ -32,6 +32,22 @@ pub(super) struct Explanation {
     /// Fields of `desired` that cannot be decoded.
     #[serde(default)]
     errors: Vec<contract::FieldError>,
+    /// What `describe` shows; absent in answers of earlier versions.
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+/// What holds of a job, as Kubernetes has it.
+#[derive(Debug, Deserialize)]
+struct Condition {
+    r#type: String,
+    status: String,
+    #[serde(default)]
+    since: Option<Timestamp>,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    message: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,6 +158,22 @@ pub(super) fn lines(told: &Explanation, now: Timestamp, colours: bool) -> String
             other => other,
         };
         say("Who acts", &one_line(who));
+    }
+    out
+}
+
+/// The conditions, one a line: type, status, since when, and why where that is not the job's message again.
+pub(super) fn conditions(told: &Explanation, now: Timestamp) -> String {
+    let mut out = String::new();
+    for condition in &told.conditions {
+        let age = condition.since.map_or("-".into(), |at| output::age(now.millis_since(at)));
+        let (kind, status) = (one_line(&condition.r#type), one_line(&condition.status));
+        let begin = format!("  {kind:<10} {status:<8} {age:<5} ");
+        let said = Some(condition.message.as_str()).filter(|m| !m.is_empty() && *m != told.message);
+        let why = [condition.reason.as_deref(), said].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let why = wrapped(&as_typed(&why), begin.chars().count(), output::WIDTH);
+        out.push_str(format!("{begin}{why}").trim_end());
+        out.push('\n');
     }
     out
 }

@@ -118,11 +118,13 @@ fn look_again(api: &Client, args: &Get) -> Result<Found, VerbError> {
     }
 }
 
-/// The narrowest a reason is made.
-const HEAD: &[&str] = &["JOB ID", "STATUS", "REASON", "AGE"];
-const WIDE_HEAD: &[&str] = &["JOB ID", "STATUS", "REASON", "AGE", "TYPE", "ATTEMPT", "CREATED", "MESSAGE"];
-/// The longest id, status, reason and age that are usual: rows that come one by one stand below each other.
-const USUAL: [usize; 4] = [36, 9, 19, 4];
+const HEAD: &[&str] = &["JOB ID", "TYPE", "STATUS", "REASON", "AGE"];
+const WIDE_HEAD: &[&str] = &["JOB ID", "TYPE", "STATUS", "REASON", "AGE", "ATTEMPT", "CREATED", "MESSAGE"];
+/// The longest id, type, status, reason and age that are usual: rows that come one by one stand below each other.
+const USUAL: [usize; 5] = [36, 4, 9, 19, 4];
+/// What is cut where a table is too wide, in this order: the reason as long as every one of them can be told from the
+/// others, the type, then both further, at last an id that somebody chose longer than a UUID.
+const SQUEEZED: [(usize, usize); 4] = [(3, 14), (1, 9), (3, 8), (0, 20)];
 
 fn table(views: &[View], wide: bool, head: bool, now: Timestamp) -> String {
     let words = if wide { WIDE_HEAD } else { HEAD };
@@ -130,9 +132,9 @@ fn table(views: &[View], wide: bool, head: bool, now: Timestamp) -> String {
     rows.extend(views.iter().map(|view| row(view, wide, now)));
     let limit = (!wide).then_some(output::WIDTH);
     let colours = output::stdout_colours();
-    let lines = output::columns(&rows, &USUAL, 2, limit).into_iter().map(|mut cells| {
-        let word = cells[1].trim_end().to_owned();
-        cells[1] = output::status(&word, cells[1].chars().count(), colours);
+    let lines = output::columns(&rows, &USUAL, &SQUEEZED, limit).into_iter().map(|mut cells| {
+        let word = cells[2].trim_end().to_owned();
+        cells[2] = output::status(&word, cells[2].chars().count(), colours);
         cells.concat().trim_end().to_owned() + "\n"
     });
     lines.skip(usize::from(!head)).collect()
@@ -141,14 +143,13 @@ fn table(views: &[View], wide: bool, head: bool, now: Timestamp) -> String {
 fn row(view: &View, wide: bool, now: Timestamp) -> Vec<String> {
     let age = view.created_at.map_or("-".into(), |at| output::age(now.millis_since(at)));
     let reason = view.reason.clone().unwrap_or_else(|| "-".into());
-    let mut row =
-        vec![output::one_line(&view.job_id), output::one_line(&view.status), output::one_line(&reason), age];
+    let job_type = view.job_type.as_deref().unwrap_or("-");
+    let mut row: Vec<String> =
+        [&view.job_id, job_type, &view.status, &reason, &age].map(output::one_line).into();
     if wide {
         let created = view.created_at.map_or("-".into(), |at| at.to_string());
-        let job_type = view.job_type.clone().unwrap_or_else(|| "-".into());
-        row.extend(
-            [job_type, view.attempt.to_string(), created, view.message.clone()].map(|t| output::one_line(&t)),
-        );
+        let more = [&view.attempt.to_string(), &created, &view.message];
+        row.extend(more.map(|text| output::one_line(text)));
     }
     row
 }
@@ -176,7 +177,18 @@ mod tests {
         assert!(table(&views[..2], false, true, now).contains("MaxAttemptsExceeded"), "{narrow}");
         let wide = table(&views, true, true, now);
         let first = wide.lines().nth(1).unwrap();
-        assert!(first.ends_with("echo  3        2026-11-22T10:05:12.975Z  a b"), "{wide}");
+        assert!(first.ends_with("2m    3        2026-11-22T10:05:12.975Z  a b"), "{wide}");
         assert!(!table(&views, false, false, now).contains("JOB ID"));
+        let mut summary = view("InsufficientCapacity");
+        summary.job_type = Some("summarize".to_owned());
+        let narrow = table(std::slice::from_ref(&summary), false, false, now);
+        assert!(
+            narrow.contains("  summarize  FAILED     Insufficient") && narrow.trim_end().len() <= 82,
+            "{narrow}"
+        );
+        summary.job_type = Some("summarize-every-page-of-a-book".to_owned());
+        let narrow = table(std::slice::from_ref(&summary), false, false, now);
+        assert!(narrow.contains("summarize…") || narrow.contains("summariz…"), "{narrow}");
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
     }
 }

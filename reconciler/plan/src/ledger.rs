@@ -187,6 +187,7 @@ fn fresh(s: &Snapshot) -> Control {
         phase: Phase::Waiting,
         not_before: None,
         reason: Some(Reason::PendingEvaluation),
+        reason_since: None,
         message: String::new(),
         blockers: Vec::new(),
         seen_retry: s.desired.as_ref().map_or(0, |d| d.retry),

@@ -42,6 +42,20 @@ use contract::{Control, Phase, Reason, Timestamp};
 /// job without an open attempt can retry, end or start.
 #[must_use]
 pub fn plan(s: &Snapshot, now: Timestamp, policy: &Policy, slot: Slot) -> Decision {
+    let mut decision = decide(s, now, policy, slot);
+    if let Decision::Write { control, .. } | Decision::Do { effect: Effect::Claim { control, .. }, .. } =
+        &mut decision
+    {
+        let before = stored(s).filter(|stored| stored.reason == control.reason);
+        control.reason_since = match before {
+            Some(same) => same.reason_since,
+            None => control.reason.map(|_| now),
+        };
+    }
+    decision
+}
+
+fn decide(s: &Snapshot, now: Timestamp, policy: &Policy, slot: Slot) -> Decision {
     let (control, repaired) = match ledger::control_of(s, now) {
         Ok(found) => found,
         // The ledger cannot be read, so `control` cannot be checked: its words are changed, nothing else.

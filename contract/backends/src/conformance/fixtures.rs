@@ -70,6 +70,7 @@ pub fn waiting() -> Control {
         phase: Phase::Waiting,
         not_before: Some(at(5)),
         reason: Some(Reason::WaitingForQuota),
+        reason_since: None,
         message: "4 of 4 slots are taken".to_owned(),
         blockers: Vec::new(),
         seen_retry: 0,

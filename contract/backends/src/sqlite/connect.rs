@@ -102,6 +102,10 @@ pub(super) fn failed(error: &rusqlite::Error) -> RecordsError {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) | None => {
             RecordsError::Unusable(text)
         }
+        Some(ErrorCode::ReadOnly) => RecordsError::Unavailable(format!(
+            "the database is read-only ({text}); this process needs the right to write the file, its folder and the \
+             -wal and -shm files beside it, on a file system that is mounted for writing"
+        )),
         Some(_) => RecordsError::Unavailable(text),
     }
 }
@@ -152,7 +156,6 @@ mod tests {
             (ffi::SQLITE_BUSY, RecordsError::Busy("words".into())),
             (ffi::SQLITE_BUSY_RECOVERY, RecordsError::Busy("words".into())),
             (ffi::SQLITE_FULL, RecordsError::Unavailable("words".into())),
-            (ffi::SQLITE_READONLY, RecordsError::Unavailable("words".into())),
             (ffi::SQLITE_IOERR_WRITE, RecordsError::Unavailable("words".into())),
             (ffi::SQLITE_CANTOPEN, RecordsError::Unavailable("words".into())),
             (ffi::SQLITE_CONSTRAINT_TRIGGER, RecordsError::Refused("words".into())),
@@ -162,6 +165,12 @@ mod tests {
             assert_eq!(failed(&error(code)), expected);
             assert_ne!(failed(&error(code)).retry(), Retry::Uncertain);
         }
+        let read_only = failed(&error(ffi::SQLITE_READONLY));
+        assert_eq!(read_only.retry(), Retry::Later);
+        assert!(
+            read_only.to_string().contains("the database is read-only (words); this process needs"),
+            "{read_only}"
+        );
     }
 
     #[test]

@@ -197,6 +197,7 @@ pub(crate) fn waiting_control() -> Control {
         phase: Phase::Waiting,
         not_before: None,
         reason: Some(Reason::PendingEvaluation),
+        reason_since: None,
         message: String::new(),
         blockers: Vec::new(),
         seen_retry: 0,

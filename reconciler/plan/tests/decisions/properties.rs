@@ -95,6 +95,7 @@ fn controls() -> impl Strategy<Value = Control> {
         c.accepted = names.4.map(|(n, number)| Accepted { number, token: token(n) });
         (c.phase, c.reason, c.message) = (words.0, words.1, words.2.to_owned());
         (c.tries, c.infra_tries, c.refusals, c.suspended) = counts;
+        c.reason_since = c.reason.filter(|_| counts.3).map(|_| at(7));
         (c.not_before, c.run_started_at, c.started_at, c.finished_at, c.expires_at) = times;
         c
     })
@@ -265,6 +266,26 @@ proptest! {
             Decision::Wait { reason, .. } => check_wait(&given, reason),
         }
         prop_assert_eq!(given.plan(), given.plan());
+    }
+
+    #[test]
+    fn a_reason_holds_since_the_write_that_changed_it(given in givens()) {
+        let control = match given.plan() {
+            Decision::Do { effect: Effect::Claim { control, .. }, .. } | Decision::Write { control, .. } => control,
+            Decision::Do { .. } | Decision::Wait { .. } => return Ok(()),
+        };
+        let since = match &given.s.control {
+            ControlView::Valid(c) if c.reason == control.reason => c.reason_since,
+            ControlView::Valid(_) | ControlView::Absent | ControlView::Broken => control.reason.map(|_| given.now),
+        };
+        prop_assert_eq!(control.reason_since, since);
+        // It decides nothing.
+        let mut without = given.clone();
+        if let ControlView::Valid(c) = &mut without.s.control {
+            c.reason_since = None;
+        }
+        let kinds = |given: &Given| std::mem::discriminant(&given.plan());
+        prop_assert_eq!(kinds(&without), kinds(&given));
     }
 
     #[test]

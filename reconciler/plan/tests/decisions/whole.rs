@@ -13,10 +13,11 @@ fn left_over(c: &mut Control) {
     c.refusals = 3;
 }
 
-/// What is written, beside what was stored.
+/// What is written, beside what was stored; since when the reason holds is told by a property.
 fn written(given: Given) -> (Control, Control) {
-    let stored = given.stored().clone();
-    (given.written(), stored)
+    let (after, stored) = (given.written(), given.stored().clone());
+    let reason_since = after.reason_since;
+    (after, Control { reason_since, ..stored })
 }
 
 #[test]
@@ -214,6 +215,7 @@ fn a_claim_takes_nothing_of_the_wait_along() {
         reason: Some(Reason::Launching),
         message: String::new(),
         blockers: Vec::new(),
+        reason_since: Some(at(17)),
         started_at: None,
         ..given.stored().clone()
     };

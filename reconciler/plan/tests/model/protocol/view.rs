@@ -14,8 +14,8 @@ use contract::{
     TaskId, Timestamp,
 };
 use plan::{
-    AttemptView, ControlView, Decision, LaunchSaid, Policy, Published, Seen as SeenTask, Slot, Snapshot,
-    TasksSeen, plan,
+    AttemptView, ControlView, Decision, Effect, LaunchSaid, Policy, Published, Seen as SeenTask, Slot,
+    Snapshot, TasksSeen, plan,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -128,7 +128,13 @@ pub(crate) fn decide(
             return *known;
         }
         let snapshot = snapshot(m, &question);
-        let decision = plan(&snapshot, time(s.now), &policy(), Slot::Granted);
+        let mut decision = plan(&snapshot, time(s.now), &policy(), Slot::Granted);
+        // No decision depends on it; with it, states would differ in nothing but when something was told.
+        if let Decision::Write { control, .. } | Decision::Do { effect: Effect::Claim { control, .. }, .. } =
+            &mut decision
+        {
+            control.reason_since = None;
+        }
         let decision = DECISIONS.share(decision);
         answers.insert(question, decision);
         decision
