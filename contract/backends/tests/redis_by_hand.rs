@@ -7,8 +7,8 @@ mod redis_support;
 use backends::clock::fresh_token;
 use backends::conformance::{fixtures as fx, wait::within};
 use backends::{
-    ChangeFeed, CreateAnswer, GateAnswer, Hint, Hints, Interest, ListQuery, NewJob, RecordsBackend,
-    RedisRecords, Revision, StartAnswer, WriteAnswer,
+    ChangeFeed, Closed, ControlWrite, CreateAnswer, GateAnswer, Hint, Hints, Interest, ListQuery, NewJob,
+    RecordsBackend, RedisRecords, Revision, StartAnswer, WriteAnswer,
 };
 use contract::{JobId, LaunchToken, LeaveReason, Raw};
 use redis_support::{RedisServer, block_on};
@@ -131,6 +131,37 @@ fn the_systems_own_writes_wake_whom_they_should_and_nobody_else() {
         assert_eq!(until(&mut hints, &store.mark().await).await, hint, "an edit");
         r.delete(id, &job.control.unwrap(), &next).await.unwrap();
         assert_eq!(until(&mut hints, &store.mark().await).await, hint, "a deletion");
+    });
+}
+
+#[test]
+fn a_start_is_announced_as_unhurried_an_outcome_at_once_and_an_end_with_what_follows_to_nobody() {
+    let Some(store) = store() else { return };
+    let (r, new, token, task) = (&store.records, fx::new_job(), fresh_token(), fx::task("b"));
+    let (id, seen) = (&new.job_id, fx::desired(&new));
+    block_on(async {
+        r.create(&new).await.unwrap();
+        let control = fx::launching(1, &token);
+        r.claim(id, &token, &fx::claim(1), None, &seen, &control).await.unwrap();
+        let mut hints = r.subscribe(Interest::Reconcile).await.unwrap().unwrap();
+        r.start(id, &token, &task, &fx::report(1)).await.unwrap();
+        let heard = until(&mut hints, &store.mark().await).await;
+        assert_eq!(heard, BTreeSet::from([Hint::Unhurried(id.clone())]), "a start");
+        r.finish(id, &token, &task, &fx::outcome()).await.unwrap();
+        let heard = until(&mut hints, &store.mark().await).await;
+        assert_eq!(heard, BTreeSet::from([Hint::Job(id.clone())]), "an outcome");
+        let (expected, next) = (Raw::of(&control), fx::finished(1, &token, fx::at(9)));
+        let write = ControlWrite { expected: Some(&expected), seen: &seen, control: &next, settled: true };
+        let both = Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Written) };
+        let closing = fx::closing();
+        for _ in 0..2 {
+            assert_eq!(r.close_and_write(id, &token, &closing, write).await, Ok(both));
+        }
+        assert_eq!(until(&mut hints, &store.mark().await).await, BTreeSet::new(), "an end");
+        // Neither is any of it taken for what a later edit is announced by.
+        store.server.cli(&["HSET", &format!("agent-runner:attempt:{id}:{token}"), "report", "{}"]);
+        let heard = until(&mut hints, &store.mark().await).await;
+        assert_eq!(heard, BTreeSet::from([Hint::Job(id.clone())]), "an edit");
     });
 }
 

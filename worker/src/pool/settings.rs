@@ -58,11 +58,8 @@ impl PoolSettings {
             (None, None) => None,
         };
         if url.as_ref().is_some_and(|url| url.starts_with("rediss://")) {
-            // Here and not where the URL is read, since what cannot be read is repeated, and it may hold a password.
-            read.mistakes.push(
-                "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel"
-                    .into(),
-            );
+            // Whichever of the two variables named it; else each call would fail, for ever.
+            read.mistakes.push(backends::redis::NO_TLS.to_owned());
         }
         let lease =
             read.seconds_within("AGENT_RUNNER_POOL_LEASE_SECONDS", 2..=LONGEST_LEASE_SECONDS, LEASE_SECONDS);

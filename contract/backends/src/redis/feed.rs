@@ -138,13 +138,13 @@ impl Ear {
     }
 
     /// `<kind> <job id> <tokens…>`. d: `desired` was written; c: `control`, and with a token an attempt; x:
-    /// the job was deleted with its attempts; g: the gate of the attempt moved; r: something else of the
-    /// attempt was written.
+    /// the job was deleted with its attempts; s: the attempt has started; g: its gate moved otherwise; r:
+    /// something else of the attempt was written.
     fn message(&mut self, message: &str, mut hint: impl FnMut(Hint)) {
         let mut words = message.split(' ');
         let (Some(kind), Some(id)) = (words.next(), words.next()) else { return };
         let wanted = match self.interest {
-            Interest::Reconcile => matches!(kind, "d" | "g" | "x"),
+            Interest::Reconcile => matches!(kind, "d" | "s" | "g" | "x"),
             Interest::Status => matches!(kind, "c" | "x"),
         };
         if self.tracked {
@@ -155,7 +155,7 @@ impl Ear {
             self.spoken.extend(tokens.map(|token| format!("{ATTEMPT}{id}:{token}")));
         }
         if wanted && let Ok(job_id) = JobId::new(id) {
-            hint(Hint::Job(job_id));
+            hint(if kind == "s" { Hint::Unhurried(job_id) } else { Hint::Job(job_id) });
         }
     }
 
@@ -201,6 +201,8 @@ mod tests {
         assert_eq!(said(&mut ear, "r a t"), []);
         assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t"]), []);
         assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t"]), hint);
+        assert_eq!(said(&mut ear, "s a t"), [Hint::Unhurried(JobId::new("a").unwrap())]);
+        assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t"]), []);
         assert_eq!(said(&mut ear, "c a t"), []);
         assert_eq!(named(&mut ear, &["agent-runner:attempt:a:t", "agent-runner:job:a"]), []);
         assert_eq!(said(&mut ear, "x a t u"), hint);
@@ -212,9 +214,11 @@ mod tests {
     #[test]
     fn a_subscriber_to_statuses_hears_of_control_and_deletions_only() {
         let mut ear = Ear { interest: Interest::Status, tracked: false, spoken: HashSet::new() };
-        let heard: Vec<usize> =
-            ["d a", "g a t", "r a t", "c a", "x a "].iter().map(|m| said(&mut ear, m).len()).collect();
-        assert_eq!(heard, [0, 0, 0, 1, 1]);
+        let heard: Vec<usize> = ["d a", "s a t", "g a t", "r a t", "c a", "x a "]
+            .iter()
+            .map(|m| said(&mut ear, m).len())
+            .collect();
+        assert_eq!(heard, [0, 0, 0, 0, 1, 1]);
         assert!(ear.spoken.is_empty());
     }
 

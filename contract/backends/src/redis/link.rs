@@ -85,10 +85,7 @@ impl Link {
     /// To the server that `url` names; nothing is opened yet.
     pub(super) fn new(url: &str) -> Result<Arc<Self>, RecordsError> {
         if url.starts_with("rediss://") {
-            return Err(RecordsError::Unusable(
-                "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel"
-                    .to_owned(),
-            ));
+            return Err(RecordsError::Unusable(super::NO_TLS.to_owned()));
         }
         // The error of the parser may repeat the URL, and with it a password.
         let unusable = |e: RedisError| RecordsError::Unusable(e.category().to_owned());

@@ -35,6 +35,10 @@ mod server;
 pub use lease::RedisLease;
 pub use records::RedisRecords;
 
+/// What is said of a URL with `rediss://`.
+pub const NO_TLS: &str =
+    "TLS to Redis is not built in: use redis:// on a private network or through a TLS tunnel";
+
 /// For tests: the records that the answer of a script is read as.
 ///
 /// # Errors

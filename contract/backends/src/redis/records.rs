@@ -6,8 +6,8 @@ use super::read;
 use super::scripts::Scripts;
 use crate::hints::{ChangeFeed, Hints, HintsError, Interest};
 use crate::records::{
-    CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
-    StartAnswer, WriteAnswer,
+    Closed, ControlWrite, CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend,
+    RecordsError, Revision, StartAnswer, WriteAnswer,
 };
 use async_trait::async_trait;
 use contract::{
@@ -54,6 +54,10 @@ fn written(code: i64) -> WriteAnswer {
 /// An optional text as two arguments: whether it is there, and what it is.
 fn maybe<T>(raw: Option<&Raw<T>>) -> [&[u8]; 2] {
     raw.map_or([b"0", b""], |raw| [b"1", raw.text().as_bytes()])
+}
+
+fn flag(is_so: bool) -> &'static [u8] {
+    if is_so { b"1" } else { b"0" }
 }
 
 /// What a control write stores besides `control`.
@@ -159,6 +163,45 @@ impl RedisRecords {
                 other => return Ok(Some(Err(other))),
             }
         }
+    }
+
+    /// Closes an attempt and, if it is closed then, does what follows, in one script.
+    async fn end(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        closing: &Closing,
+        follows: Option<ControlWrite<'_>>,
+    ) -> Result<Closed, RecordsError> {
+        let (raw, control) = (Raw::of(closing), follows.map(|write| beside(write.control)));
+        let mut arguments = [job_id.as_str(), token.as_str(), raw.text()].map(str::as_bytes).to_vec();
+        if let (Some(write), Some((control, status, expires))) = (follows, &control) {
+            arguments.extend(maybe(write.expected));
+            arguments.extend([write.seen.text(), control.text(), status, expires].map(str::as_bytes));
+            arguments.push(flag(write.settled));
+        }
+        let answer: Value = self.link.call(|s| &s.close, &arguments).await.map_err(Fault::of_write)?;
+        let values = read::array(answer)?;
+        let closing = match values.first() {
+            Some(Value::Int(1)) => WriteAnswer::Written,
+            Some(Value::Int(-1)) => WriteAnswer::NotFound,
+            Some(Value::Int(-2)) => {
+                return Err(RecordsError::Refused(
+                    "an attempt is closed only after its gate is finished or sealed".to_owned(),
+                ));
+            }
+            _ => {
+                let stored: Raw<Closing> =
+                    Raw::stored(values.get(1).and_then(read::text).unwrap_or_default());
+                let same = stored.parse().is_ok_and(|stored| stored.write == closing.write);
+                if same { WriteAnswer::Written } else { WriteAnswer::Conflict }
+            }
+        };
+        let control = match values[..] {
+            [Value::Int(1), Value::Int(code)] => follows.map(|_| written(code)),
+            _ => None,
+        };
+        Ok(Closed { closing, control })
     }
 
     /// The next part of the scan for what was edited while nobody listened.
@@ -302,8 +345,7 @@ impl RecordsBackend for RedisRecords {
         let ([known, expected], (control, status, expires)) = (maybe(expected), beside(control));
         let id = job_id.as_str().as_bytes();
         let [seen, control, status] = [seen.text(), control.text(), &status].map(str::as_bytes);
-        let settled: &[u8] = if settled { b"1" } else { b"0" };
-        let arguments = [id, known, expected, seen, control, status, expires.as_bytes(), settled];
+        let arguments = [id, known, expected, seen, control, status, expires.as_bytes(), flag(settled)];
         self.write(|s| &s.control, &arguments).await
     }
 
@@ -379,23 +421,17 @@ impl RecordsBackend for RedisRecords {
         token: &LaunchToken,
         closing: &Closing,
     ) -> Result<WriteAnswer, RecordsError> {
-        let raw = Raw::of(closing);
-        let texts = [job_id.as_str(), token.as_str(), raw.text()].map(str::as_bytes);
-        let answer: Value = self.link.call(|s| &s.close, &texts).await.map_err(Fault::of_write)?;
-        let values = read::array(answer)?;
-        match values.first() {
-            Some(Value::Int(1)) => Ok(WriteAnswer::Written),
-            Some(Value::Int(-1)) => Ok(WriteAnswer::NotFound),
-            Some(Value::Int(-2)) => Err(RecordsError::Refused(
-                "an attempt is closed only after its gate is finished or sealed".to_owned(),
-            )),
-            _ => {
-                let stored: Raw<Closing> =
-                    Raw::stored(values.get(1).and_then(read::text).unwrap_or_default());
-                let same = stored.parse().is_ok_and(|stored| stored.write == closing.write);
-                Ok(if same { WriteAnswer::Written } else { WriteAnswer::Conflict })
-            }
-        }
+        Ok(self.end(job_id, token, closing, None).await?.closing)
+    }
+
+    async fn close_and_write(
+        &self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        closing: &Closing,
+        write: ControlWrite<'_>,
+    ) -> Result<Closed, RecordsError> {
+        self.end(job_id, token, closing, Some(write)).await
     }
 
     async fn start(

@@ -8,5 +8,7 @@ local same = (known == '1' and f[1] == expected) or (known == '0' and not f[1])
 if not same then return {0, f[1], f[2]} end
 if report ~= '' then redis.call('HSET', attempt, 'report', report) end
 if gate ~= '' then redis.call('HSET', attempt, 'gate', gate) end
-tell('hints', (gate ~= '' and 'g ' or 'r ') .. id .. ' ' .. token)
+local started = known == '0' and report ~= ''
+local kind = gate == '' and 'r ' or (started and 's ' or 'g ')
+tell('hints', kind .. id .. ' ' .. token)
 return {1, f[1], f[2]}
