@@ -33,6 +33,26 @@ fn get_prints_tables_names_json_and_yaml() {
 }
 
 #[test]
+fn jobs_are_named_as_kubectl_names_them_and_delete_says_what_to_type_instead() {
+    let lab = Lab::new();
+    let api = Double::of(vec![
+        told("GET /jobs?limit=50&label=team%3Dsearch", 200, list().to_string()),
+        told(&format!("GET /jobs/{RUNNING}"), 200, running().to_string()),
+    ]);
+    let plain = |arguments: &[&str]| {
+        let ran = lab.command(arguments).env("AGENT_RUNNER_URL", &api.url).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        ran.stdout
+    };
+    assert_eq!(plain(&["get", "jobs", "-l", "team=search"]), plain(&["get", "-l", "team=search"]));
+    let one = plain(&["get", RUNNING]);
+    for arguments in [&["get", "job", RUNNING][..], &["get", &format!("job/{RUNNING}")]] {
+        assert_eq!(plain(arguments), one, "{arguments:?}");
+    }
+    assert_snapshot!("delete", shot(&lab, &api.url, &["delete", RUNNING]));
+}
+
+#[test]
 fn watching_prints_each_change_once_and_ends_with_the_job() {
     let lab = Lab::new();
     let path = format!("GET /jobs/{RUNNING}");

@@ -68,3 +68,22 @@ impl Problem {
         format!("{}\n{next}", self.what())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_to_be_tried_again_and_a_read_only_database_is_not() {
+        let said = |detail: &str| {
+            let text = format!(
+                r#"{{"type":"urn:agent-runner:problem:store-unavailable","status":503,"detail":"{detail}"}}"#
+            );
+            serde_json::from_str::<Problem>(&text).unwrap().text()
+        };
+        assert!(said("the record store is not available: full").ends_with("\ntry again in a moment"));
+        let read_only =
+            "the record store is not available: the database is read-only (…); this process needs …";
+        assert_eq!(said(read_only), read_only);
+    }
+}

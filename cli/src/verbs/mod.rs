@@ -32,6 +32,7 @@ use backends::settings::{BadSettings, DotEnvError, Layers};
 use clap::Parser;
 use contract::JobId;
 use reconciler::assembly::AssemblyError;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Why a verb could not do its work.
@@ -92,9 +93,28 @@ impl VerbError {
     }
 }
 
+/// What kubectl has a verb for.
+const NO_DELETE: &str = "there is no verb `delete`: `agent-runner cancel JOB_ID` ends a job, and \
+    ttl_seconds_after_finished says how long it stays after its end\n\
+    to have an ended job removed now: agent-runner set JOB_ID ttl_seconds_after_finished=0";
+
+/// `get jobs` and `describe job ID` as kubectl's users type them: there is one kind of thing to look at.
+fn without_resource(words: &mut Vec<OsString>) {
+    let looks = words.get(1).is_some_and(|verb| verb == "get" || verb == "describe");
+    if looks && words.get(2).is_some_and(|word| word == "job" || word == "jobs") {
+        words.remove(2);
+    }
+}
+
 /// Everything but the worker.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|verb| verb == "delete") {
+        complain(NO_DELETE);
+        return Exit::Usage.into();
+    }
+    without_resource(&mut words);
+    let cli = Cli::parse_from(words);
     let done = settings::layers(&cli).map_err(VerbError::from).and_then(|layers| {
         for warning in layers.unknown() {
             say(&format!("warning: {warning}"));
@@ -140,7 +160,8 @@ fn client(cli: &Cli, layers: &Layers) -> Result<Client, VerbError> {
     Ok(Client::http(&settings::url(layers).0)?.with_token(token))
 }
 
-/// Checks job ids before any is sent: they become parts of paths.
+/// Checks job ids before any is sent: they become parts of paths. `job/ID` is how kubectl names one.
 fn checked(ids: &[String]) -> Result<Vec<JobId>, VerbError> {
-    ids.iter().map(|id| id.parse::<JobId>().map_err(|e| VerbError::Usage(e.to_string()))).collect()
+    let bare = ids.iter().map(|id| id.strip_prefix("job/").or(id.strip_prefix("jobs/")).unwrap_or(id));
+    bare.map(|id| id.parse::<JobId>().map_err(|e| VerbError::Usage(e.to_string()))).collect()
 }
