@@ -78,27 +78,32 @@ fn up_says_where_everything_is_and_ends_within_two_seconds_of_sigterm() {
     stack.expect_no_process_left(SOON);
 }
 
+/// The block of the README that talks to the API with curl, as it stands there.
+fn curl_commands(readme: &str) -> &str {
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.into_iter().find(|block| block.starts_with("curl ")).expect("the README shows curl")
+}
+
 #[test]
 fn curl_works_as_the_readme_shows_it() {
     let stack = Stack::start(Options::default());
     if Command::new("curl").arg("--version").output().is_err() {
         return leave_out("the curl commands", "curl is not installed");
     }
-    let script = r#"
-        set -eu
-        curl -fsS $URL/health
-        curl -fsS -X POST $URL/jobs -H "Content-Type: application/json" -d '{"job_type": "echo", "payload": {"message": "Hello, World!"}}'
-        for i in $(seq 1 20); do
-          curl -fsS -X POST $URL/jobs -H "Content-Type: application/json" -d "{\"job_type\": \"echo\", \"payload\": {\"n\": $i}}"
-        done"#;
+    let script = curl_commands(include_str!("../../README.md"));
+    assert_eq!(script.matches("curl ").count(), 4, "{script}");
     let url = stack.client();
-    let output = Command::new("sh").args(["-c", script]).env("URL", url.base()).output().expect("a shell");
+    let script = format!("set -eu\n{}", script.replace("http://localhost:8000", url.base()));
+    let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let answers: Vec<Value> =
-        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let answers: Vec<Value> = serde_json::Deserializer::from_slice(&output.stdout)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("every answer is JSON");
     assert_eq!((word(&answers[0], "service"), word(&answers[0], "status")), ("agent-runner", "ok"));
-    assert_eq!(answers.len(), 22);
-    for job in &answers[1..] {
+    assert_eq!(answers.len(), 1 + 1 + 20 + 1);
+    assert_eq!(answers[22]["jobs"].as_array().map(Vec::len), Some(5));
+    for job in &answers[1..22] {
         let ended = stack.client().ended(word(job, "job_id"), SOON);
         assert_eq!(word(&ended, "status"), "SUCCEEDED", "{ended}");
         assert_eq!(ended["result"]["payload"], job["payload"]);
