@@ -28,8 +28,6 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Passes at once. A pass spends most of its time waiting for a commit that it shares with others.
-const WORKERS: usize = 64;
 /// Between two attempts to take the lease.
 const ACQUIRE_EVERY: Duration = Duration::from_secs(1);
 /// Between two renewals.
@@ -110,7 +108,7 @@ async fn lead(
     let deposed = Arc::new(deposed);
     let resync_now = Arc::new(Notify::new());
     let mut passes = JoinSet::new();
-    for _ in 0..WORKERS {
+    for _ in 0..parts.tasks.passes() {
         passes.spawn(passes_of(work.clone(), deposed.clone()));
     }
     let mut others = JoinSet::new();

@@ -42,9 +42,8 @@ struct Attempt {
 
 impl Attempt {
     fn of(stack: &AwsStack, job_id: &str, number: u64) -> Self {
-        let attempts = stack.attempts().into_iter().filter(|attempt| attempt.job == job_id);
-        let attempt =
-            attempts.filter(|attempt| attempt.claim["number"] == number).last().expect("an attempt");
+        let mut attempts = stack.attempts().into_iter();
+        let attempt = attempts.find(|a| a.job == job_id && a.claim["number"] == number).expect("an attempt");
         let folder = format!("jobs/{job_id}/attempts/{number}-{}", &attempt.token[..8]);
         Self { folder, report: attempt.report, evidence: attempt.closing["evidence"].clone() }
     }
@@ -152,8 +151,8 @@ fn is_killed_and_goes_on_in_another_container(stack: &AwsStack) {
     let backoff = json!({"initial_seconds": 1, "factor": 1, "max_seconds": 1});
     let job = client.submit(&json!({"job_type": "patient", "payload": {}, "backoff": backoff}));
     client.status(&job, "RUNNING", SOON);
-    let gate = |number| stack.attempts().into_iter().find(|a| a.job == job && a.claim["number"] == number);
-    let running = gate(1).expect("an attempt").gate["task"].as_str().expect("a task").to_owned();
+    let first = stack.attempts().into_iter().find(|attempt| attempt.job == job).expect("an attempt");
+    let running = word(&first.gate, "task").to_owned();
     ContainerTask::new(&running).kill();
     let ended = client.ended(&job, SOON);
     assert_eq!((word(&ended, "status"), &ended["attempt"]), ("SUCCEEDED", &json!(2)), "{ended}");

@@ -134,6 +134,11 @@ pub trait Tasks: Send + Sync + 'static {
         None
     }
 
+    /// How many passes are made at once; more than [`PASSES`] where many of them wait for the runtime.
+    fn passes(&self) -> usize {
+        PASSES
+    }
+
     /// Whether a hint follows whenever a task was found to have started, ended or gone, at the latest when
     /// [`Tasks::list`] finds it so. A resync then need not look at every job that has a task.
     fn tells(&self) -> bool {
@@ -143,6 +148,9 @@ pub trait Tasks: Send + Sync + 'static {
     /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
     async fn forget(&self, token: &LaunchToken);
 }
+
+/// Passes at once. A pass spends most of its time waiting for a commit that it shares with others.
+pub const PASSES: usize = 64;
 
 /// How long absence must last, and how long after the last launch call, where listings lag. AWS advises to
 /// poll DescribeTasks after RunTask because ECS is eventually consistent (RunTask, API reference).

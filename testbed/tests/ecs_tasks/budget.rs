@@ -95,9 +95,18 @@ async fn launches_keep_to_the_quota_without_being_throttled() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_jobs_get_an_attempt_than_can_be_launched_soon() {
     let mut cluster = Cluster::start(quiet(), 60);
+    // RunTask takes up to 2.1 s, and the loop needs passes for jobs that end, too.
+    for (rate, least, most) in [("5", 11, 64), ("20", 42, 64), ("100", 210, 320)] {
+        let rates = [("AGENT_RUNNER_ECS_RUN_TASK_PER_SECOND", rate)];
+        let tasks = cluster.open(&rates, backends::ChannelHints::new().0).await.expect("opened");
+        let (slots, passes) = (tasks.slots().expect("a number"), tasks.passes());
+        assert!((least..most).contains(&slots), "{slots} at {rate} a second");
+        assert!(
+            passes >= slots as usize + 16 && (64..=most as usize).contains(&passes),
+            "{passes} at {rate} a second"
+        );
+    }
     let at_first = cluster.ecs().slots().expect("a number");
-    // RunTask at 20 a second takes up to 2.1 s; the loop has 64 passes, and needs some for jobs that end.
-    assert!((42..64).contains(&at_first), "{at_first}");
     let mut launches = Vec::new();
     for n in 1..=3 {
         let launch = cluster.launch_of("lasts");
@@ -116,4 +125,41 @@ async fn no_more_jobs_get_an_attempt_than_can_be_launched_soon() {
     cluster.reopen().await;
     assert_eq!(cluster.ecs().slots(), Some(at_first), "nothing is known yet");
     assert!(matches!(cluster.ecs().list().await, Observed::Known(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_goes_before_the_launches_that_wait_for_the_same_quota() {
+    let mut cluster = Cluster::start(quiet(), 60);
+    let running = cluster.launch_of("lasts");
+    let task = cluster.launched(&running).await;
+    let rates = [("AGENT_RUNNER_ECS_MODIFY_PER_SECOND", "4")];
+    let opened = cluster.open(&rates, backends::ChannelHints::new().0).await.expect("opened");
+    let tasks = std::sync::Arc::new(opened);
+    let mut all = JoinSet::new();
+    for launch in (0..12).map(|_| cluster.launch_of("lasts")).collect::<Vec<_>>() {
+        let tasks = tasks.clone();
+        all.spawn(async move { tasks.launch(&launch).await });
+    }
+    // The first two find tokens, and then the others wait.
+    for _ in 0..2 {
+        all.join_next().await.expect("a launch").expect("no panic");
+    }
+    tasks.stop(&task, Duration::ZERO).await.expect("stopped");
+    let launched = cluster.calls("RunTask") - 1;
+    assert!(launched <= 6, "{launched} launches were made before the stop");
+    all.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_throttled_launch_slows_the_next_one_down() {
+    let mut cluster = Cluster::start(quiet(), 60);
+    let rates = [("AGENT_RUNNER_ECS_RUN_TASK_PER_SECOND", "4")];
+    let tasks = cluster.open(&rates, backends::ChannelHints::new().0).await.expect("opened");
+    cluster.faults(serde_json::json!([{"fault": "Throttle"}]));
+    let launch = cluster.launch_of("lasts");
+    assert!(matches!(tasks.launch(&launch).await, reconciler::tasks::LaunchAnswer::Uncertain(_)));
+    let began = std::time::Instant::now();
+    assert!(matches!(tasks.launch(&launch).await, reconciler::tasks::LaunchAnswer::Launched(_)));
+    // What was saved up is gone, and a token takes half a second at half the rate; a full bucket would not wait.
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
 }

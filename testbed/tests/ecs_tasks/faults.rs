@@ -4,7 +4,7 @@ use super::stage::{Cluster, quiet};
 use backends::ChannelHints;
 use contract::attempt::phase;
 use contract::desired::Capacity;
-use contract::{Desired, LaunchToken, Refusal, RefusalKind};
+use contract::{Desired, JsonText, LaunchRequest, LaunchToken, Refusal, RefusalKind};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
 use serde_json::json;
 
@@ -97,7 +97,8 @@ async fn errors_of_runtask_are_told_apart_by_type() {
         let refusal = refused(&cluster, &launch).await;
         assert_eq!((refusal.kind, refusal.message), (kind, format!("{code}: {message}")));
     }
-    for code in ["RequestLimitExceeded", "TooManyRequestsException"] {
+    // A conflict that does not say with which task.
+    for code in ["RequestLimitExceeded", "TooManyRequestsException", "ConflictException"] {
         cluster.faults(json!([{"fault": "Refuse", "code": code, "message": "slow down"}]));
         let launch = cluster.launch_of("lasts");
         assert_eq!(uncertain(&cluster, &launch).await, format!("{code}: slow down"));
@@ -113,10 +114,25 @@ async fn a_token_that_is_bound_to_another_request_leads_to_its_task() {
     let other = Launch { request: cluster.ecs().request(&on(Capacity::Spot)), ..launch.clone() };
     assert_eq!(cluster.launched(&other).await, task);
     cluster.reopen().await;
+    let slots = cluster.ecs().slots().expect("a number");
     assert_eq!(cluster.launched(&other).await, task);
+    assert_eq!(cluster.ecs().slots(), Some(slots + 1), "it is known without a question");
     let views = cluster.views(&launch, None).await;
     assert_eq!((views.len(), &views[0].task), (1, &task));
     assert_eq!(cluster.double.state()["launched"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_was_made_for_another_cluster_or_runtime_is_not_launched_here() {
+    let mut cluster = cluster();
+    let launch = cluster.launch_of("lasts");
+    let ours = launch.request.0.as_str().to_owned();
+    for (word, other) in [("\"agent-runner\"", "\"elsewhere\""), ("\"ecs\"", "\"pool\"")] {
+        let text = JsonText::new(ours.replacen(word, other, 1)).expect("JSON");
+        let launch = Launch { request: LaunchRequest(text), ..launch.clone() };
+        assert_eq!(refused(&cluster, &launch).await.kind, RefusalKind::Misconfigured, "{other}");
+    }
+    assert_eq!(cluster.calls("RunTask"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

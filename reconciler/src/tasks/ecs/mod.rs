@@ -21,7 +21,7 @@ mod request;
 mod table;
 mod view;
 
-use super::{Launch, LaunchAnswer, Observed, TaskView, Tasks};
+use super::{Launch, LaunchAnswer, Observed, PASSES, TaskView, Tasks};
 use answer::{Launched, throttled, unknown_task, words};
 use async_trait::async_trait;
 use aws_sdk_ecs::Client;
@@ -48,9 +48,12 @@ use view::Described;
 /// not answer.
 pub const LIMITS: Limits = Limits { attempt: Duration::from_secs(10), operation: Duration::from_secs(10) };
 
-/// Attempts at once that have no task yet. A call of RunTask takes 1.5 to 2.1 s (gchq/sleeper issue 904), so that at
-/// 20 a second some 40 are under way, and a second's work waits for its turn; the loop has 64 passes.
-const LAUNCHING: u32 = 48;
+/// Attempts at once that have no task yet, for each launch a second. A call of RunTask takes 1.5 to 2.1 s
+/// (gchq/sleeper issue 904), so that at 20 a second some 40 are under way, and a part of a second's work waits for its
+/// turn.
+const LAUNCHING_SECONDS: f64 = 2.4;
+/// Passes beside those that launch: for jobs that end.
+const OTHER_PASSES: usize = 16;
 
 /// What tasks on ECS are made with.
 pub struct EcsOptions {
@@ -89,6 +92,8 @@ struct Inner {
     definitions: Definitions,
     hints: HintSender,
     table: Mutex<Table>,
+    /// Attempts that may wait for their task at once.
+    launching: u32,
     run_task: Bucket,
     modify: Bucket,
     read: Bucket,
@@ -115,6 +120,7 @@ impl EcsTasks {
             definitions,
             hints,
             table: Mutex::default(),
+            launching: (f64::from(settings.run_task_per_second) * LAUNCHING_SECONDS).ceil() as u32,
             run_task: Bucket::new(settings.run_task_per_second),
             modify: Bucket::new(settings.modify_per_second),
             read: Bucket::new(settings.reads_per_second),
@@ -266,7 +272,13 @@ impl Tasks for EcsTasks {
     /// No more jobs get an attempt than can be launched soon. Otherwise every pass of the loop would wait for the
     /// launch quota, and those over jobs that have ended behind them.
     fn slots(&self) -> Option<u32> {
-        Some(u32::try_from(self.inner.table().open()).unwrap_or(u32::MAX).saturating_add(LAUNCHING))
+        Some(
+            u32::try_from(self.inner.table().open()).unwrap_or(u32::MAX).saturating_add(self.inner.launching),
+        )
+    }
+
+    fn passes(&self) -> usize {
+        (self.inner.launching as usize + OTHER_PASSES).max(PASSES)
     }
 
     /// A look at a job costs two read units of DynamoDB; with 1,000 tasks and a resync every 30 s that would be $21 a

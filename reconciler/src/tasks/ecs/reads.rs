@@ -7,6 +7,7 @@ use super::table::Known;
 use super::view::Described;
 use super::{Inner, TaskView};
 use aws_sdk_ecs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ecs::operation::describe_tasks::DescribeTasksOutput;
 use backends::Hint;
 use contract::{JobId, LaunchToken, TaskId};
 use std::collections::HashSet;
@@ -129,14 +130,9 @@ impl Inner {
         let call = self.client.describe_tasks().cluster(&self.cluster);
         let call = call.set_tasks(Some(tasks.iter().map(|task| task.as_str().to_owned()).collect()));
         let answer = call.send().await.map_err(|error| self.failed(&error))?;
-        let described: Vec<Described> = answer.tasks().iter().filter_map(Described::of).collect();
-        let missing = answer.failures().iter().filter(|failure| failure.reason() == Some("MISSING"));
-        let missing: HashSet<&str> = missing.filter_map(|failure| failure.arn()).collect();
-        let told =
-            |task: &TaskId| described.iter().any(|d| d.task == *task) || missing.contains(task.as_str());
-        let complete = tasks.iter().all(told);
+        let Told { described, missing, complete } = told(tasks, &answer);
         let mut table = self.table();
-        for task in tasks.iter().filter(|task| missing.contains(task.as_str())) {
+        for task in missing {
             if let Some(job_id) = table.missing(task, asked) {
                 self.hints.send(Hint::Job(job_id));
             }
@@ -160,6 +156,25 @@ impl Inner {
         }
         words(error)
     }
+}
+
+/// What an answer tells of the tasks that were asked for.
+struct Told<'a> {
+    described: Vec<Described>,
+    missing: Vec<&'a TaskId>,
+    /// It tells of each of them.
+    complete: bool,
+}
+
+fn told<'a>(tasks: &'a [TaskId], answer: &DescribeTasksOutput) -> Told<'a> {
+    let described: Vec<Described> = answer.tasks().iter().filter_map(Described::of).collect();
+    // Whatever else a failure says, it is not that there is no such task.
+    let missing = answer.failures().iter().filter(|failure| failure.reason() == Some("MISSING"));
+    let missing: HashSet<&str> = missing.filter_map(|failure| failure.arn()).collect();
+    let missing: Vec<&TaskId> = tasks.iter().filter(|task| missing.contains(task.as_str())).collect();
+    let complete =
+        tasks.iter().all(|task| described.iter().any(|d| d.task == *task) || missing.contains(&task));
+    Told { described, missing, complete }
 }
 
 /// Describes the tasks that something was heard of. Nobody waits for it: whatever has ended is told by a hint.
@@ -191,6 +206,32 @@ pub(super) async fn keep_asking(inner: Arc<Inner>) {
                     inner.table().ask.extend(tasks);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ecs::types::{Failure, Task};
+
+    #[test]
+    fn a_task_that_an_answer_leaves_out_is_neither_there_nor_missing() {
+        let tasks = ["a", "b"].map(|id| TaskId::new(format!("arn:task/{id}")).unwrap());
+        let answer = |reason: Option<&str>| {
+            let task = Task::builder().task_arn("arn:task/a").last_status("RUNNING").build();
+            let failure = reason.map(|reason| Failure::builder().arn("arn:task/b").reason(reason).build());
+            DescribeTasksOutput::builder().tasks(task).set_failures(failure.map(|one| vec![one])).build()
+        };
+        for (reason, missing, complete) in [
+            (None, None, false),
+            (Some("ACCESS_DENIED"), None, false),
+            (Some("MISSING"), Some(&tasks[1]), true),
+        ] {
+            let answer = answer(reason);
+            let told = told(&tasks, &answer);
+            assert_eq!(told.described[0].task, tasks[0]);
+            assert_eq!((told.missing.first().copied(), told.complete), (missing, complete), "{reason:?}");
         }
     }
 }

@@ -167,7 +167,7 @@ mod tests {
         let call = || Request::read(&stored).unwrap().call(&job_id, &token).build().unwrap();
         assert_eq!(call(), call());
         assert_eq!(call().client_token(), Some(token.as_str()));
-        assert!(call().started_by().is_some_and(|mark| mark.len() == 73));
+        assert_eq!(call().started_by(), Some(&*format!("{}/{}", "j".repeat(64), token.prefix())));
         assert_eq!((call().count(), call().launch_type()), (Some(1), None));
         assert_eq!(call().capacity_provider_strategy()[0].weight(), 1);
         let overrides = call().overrides().cloned().unwrap();

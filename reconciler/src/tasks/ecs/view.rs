@@ -140,8 +140,10 @@ mod tests {
         let ending =
             task("DEPROVISIONING").desired_status("STOPPED").execution_stopped_at(DateTime::from_secs(9));
         let described = Described::of(&ending.build()).unwrap();
+        assert!(described.ending);
         assert_eq!((described.state, described.worker_gone), (TaskState::Alive, true));
         let running = Described::of(&task("RUNNING").desired_status("RUNNING").build()).unwrap();
+        assert!(!running.ending);
         assert_eq!((running.state, running.worker_gone), (TaskState::Alive, false));
     }
 
