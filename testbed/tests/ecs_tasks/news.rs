@@ -39,3 +39,16 @@ async fn a_listing_tells_of_tasks_that_run_and_of_tasks_that_are_gone_once_each(
     cluster.launched(&third).await;
     assert_eq!(told(&mut cluster).await, third.job_id, "it is gone as before");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_failed_is_asked_again_without_a_listing() {
+    let mut cluster = Cluster::start(quiet(), 600);
+    let launch = cluster.launch_of("lasts");
+    let task = cluster.launched(&launch).await;
+    cluster.faults(json!([{"fault": "Error500", "action": "DescribeTasks"}]));
+    cluster.ecs().stop(&task, Duration::ZERO).await.expect("asked");
+    let told =
+        tokio::time::timeout(PATIENCE, cluster.hints.next()).await.expect("it is told").expect("a feed");
+    assert!(matches!(&told[..], [Hint::Job(job_id)] if *job_id == launch.job_id), "{told:?}");
+    assert_eq!(cluster.calls("ListTasks"), 0);
+}
