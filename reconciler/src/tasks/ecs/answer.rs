@@ -162,4 +162,17 @@ mod tests {
         }
         assert!(matches!(accepted(RunTaskOutput::builder().build()), Launched::Uncertain(_)));
     }
+
+    #[test]
+    fn an_error_of_the_server_is_uncertain_whatever_it_is_called() {
+        use aws_sdk_ecs::config::http::HttpResponse;
+        use aws_sdk_ecs::error::ErrorMetadata;
+        let answer = |status: u16| {
+            let error = RunTaskError::generic(ErrorMetadata::builder().code("InternalFailure").build());
+            let response = HttpResponse::new(status.try_into().unwrap(), "".into());
+            refused(&SdkError::service_error(error, response))
+        };
+        assert!(matches!(answer(503), Launched::Uncertain(_)));
+        assert!(matches!(answer(400), Launched::Refused(_)));
+    }
 }
