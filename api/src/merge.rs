@@ -99,7 +99,7 @@ fn compare(at: &str, before: Option<&str>, after: Option<&str>, levels: usize, f
                 compare(&below(at, &name), old, Some(value.get()), levels - 1, found);
             }
             for (name, value) in left {
-                compare(&below(at, &name), Some(value.get()), None, levels - 1, found);
+                compare(&below(at, &name), Some(value.get()), None, 0, found);
             }
         }
         _ => {
@@ -164,5 +164,20 @@ mod tests {
         assert_eq!(places, ["/b/c", "/b/d~1e", "/g", "/f"]);
         assert_eq!(found[0].before.as_ref().unwrap().as_str(), "1");
         assert!(found[1].after.is_none() && found[2].before.is_none());
+    }
+
+    #[test]
+    fn differences_below_the_deepest_level_are_one_difference_there() {
+        let nested = |levels: usize, leaf: &str| {
+            format!("{}{{\"x\":{leaf},\"y\":{leaf}}}{}", "{\"a\":".repeat(levels), "}".repeat(levels))
+        };
+        let places = |levels: usize| {
+            let found = differences(&nested(levels, "1"), &nested(levels, "2"));
+            found.into_iter().map(|c| c.pointer).collect::<Vec<_>>()
+        };
+        let last = DEEPEST - 1;
+        assert_eq!(places(last), ["/x", "/y"].map(|name| "/a".repeat(last) + name));
+        assert_eq!(places(DEEPEST), ["/a".repeat(DEEPEST)]);
+        assert_eq!(places(DEEPEST + 3), ["/a".repeat(DEEPEST)]);
     }
 }

@@ -54,9 +54,14 @@ mod tests {
         {
             assert!(hosts.allows(good), "{good}");
         }
-        for bad in
-            ["evil.example", "localhost.evil.example:8000", "127.0.0.1.evil.example", "", "orchestrator2"]
-        {
+        for bad in [
+            "evil.example",
+            "localhost.evil.example:8000",
+            "127.0.0.1.evil.example",
+            "",
+            "orchestrator2",
+            "localhost:x",
+        ] {
             assert!(!hosts.allows(bad), "{bad}");
         }
         assert!(Hosts::new(vec!["*".into()]).allows("anything"));

@@ -266,6 +266,28 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_with_the_same_bytes_in_another_order_is_another_digest() {
+        let mut bytes: [u8; 32] = Sha256::digest("one").into();
+        bytes.swap(0, 1);
+        let swapped: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_ne!(swapped, digest("one"));
+        let (_folder, path) = file(&format!("[tokens.a]\nsha256 = \"{swapped}\"\nscopes = [\"read\"]\n"));
+        assert!(TokenFile::open(path).unwrap().find("one", at("2026-11-22T00:00:00Z")).is_err());
+    }
+
+    #[test]
+    fn a_name_has_1_to_64_plain_characters() {
+        let text =
+            |name: &str| format!("[tokens.\"{name}\"]\nsha256 = \"{}\"\nscopes = [\"read\"]\n", digest("x"));
+        for good in ["a", "Ada.L-1_@x", &"n".repeat(64)] {
+            assert!(crate::check_tokens(&text(good)).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "\u{e4}", &"n".repeat(65)] {
+            assert!(crate::check_tokens(&text(bad)).unwrap_err().contains(": a name has 1 to 64"), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_changed_file_is_read_again_and_a_broken_one_is_not_taken() {
         let entry =
             |secret: &str| format!("[tokens.a]\nsha256 = \"{}\"\nscopes = [\"read\"]\n", digest(secret));

@@ -63,6 +63,17 @@ async fn a_creation_whose_answer_was_lost_makes_one_job_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_store_that_never_answers_is_asked_three_times() {
+    let uncertain = || Fault::Fails(RecordsError::Uncertain("the line went dead".to_owned()));
+    let rig = Rig::new();
+    rig.faults([uncertain(), uncertain()]);
+    assert_eq!(rig.send("POST", "/jobs", &[JSON], r#"{"job_type":"echo"}"#).await.status, 201);
+    rig.faults([uncertain(), uncertain(), uncertain()]);
+    rig.send("POST", "/jobs", &[JSON], r#"{"job_type":"echo"}"#).await.problem(503, "store-uncertain");
+    assert_eq!(rig.get("/jobs").await.json()["jobs"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_store_that_is_busy_answers_503_and_when_to_come_back() {
     let rig = Rig::new();
     rig.faults([Fault::Fails(RecordsError::Busy("locked".to_owned()))]);
@@ -220,6 +231,9 @@ async fn a_body_above_1_mib_and_a_payload_above_256_kib_are_refused() {
 #[tokio::test]
 async fn a_key_that_cannot_be_kept_is_refused() {
     let rig = Rig::new();
+    let longest = "k".repeat(255);
+    let headers = [JSON, ("idempotency-key", longest.as_str())];
+    assert_eq!(rig.send("POST", "/jobs", &headers, r#"{"job_type":"echo"}"#).await.status, 201);
     let long = "k".repeat(256);
     for key in ["", &long, "\u{e4}"] {
         let headers = [JSON, ("idempotency-key", key)];

@@ -40,7 +40,7 @@ async fn if_match_guards_desired_and_nothing_else() {
     let any = format!("\"other\", {}", edited.header("etag"));
     assert_eq!(rig.send("PATCH", &path, &[JSON, ("if-match", &any)], "{}").await.status, 200);
     assert_eq!(rig.send("PATCH", &path, &[JSON, ("if-match", "*")], "{}").await.status, 200);
-    for bad in ["abc", ""] {
+    for bad in ["abc", "", "\"abc", "abc\"", "W/\"abc"] {
         rig.send("PATCH", &path, &[JSON, ("if-match", bad)], "{}").await.problem(400, "invalid-header");
     }
     rig.send("POST", &format!("{path}/cancel"), &[("if-match", &first)], "")
@@ -69,6 +69,11 @@ async fn a_dry_run_tells_changes_and_the_first_step_and_stores_nothing() {
     assert_eq!((&preview["dry_run"], &preview["desired"]["cancel"]), (&json!(true), &json!(true)));
     assert_eq!(preview["decision"]["kind"], "write", "{preview}");
     assert_eq!(rig.get(&path).await.text, before.text);
+
+    for no in ["false", "0"] {
+        assert!(rig.patch(&format!("{path}?dry_run={no}"), "{}").await.json()["dry_run"].is_null(), "{no}");
+    }
+    rig.patch(&format!("{path}?dry_run=no"), "{}").await.problem(400, "invalid-query");
 
     rig.control(&id, |c| c.seen_retry = 0).await;
     let preview = rig.patch(&format!("{path}?dry_run=true"), r#"{"cancel":true}"#).await.json();
@@ -158,6 +163,11 @@ async fn cancel_is_wanted_once_and_a_job_that_ended_otherwise_is_a_conflict() {
     rig.end(&done, Reason::Completed).await;
     let problem = rig.post(&format!("/jobs/{done}/cancel")).await.problem(409, "conflict");
     assert!(problem["detail"].as_str().unwrap().contains("SUCCEEDED, Completed"), "{problem}");
+    // It was wanted, but came too late.
+    let late = rig.submit(r#"{"job_type":"echo"}"#).await;
+    assert_eq!(rig.post(&format!("/jobs/{late}/cancel")).await.status, 200);
+    rig.end(&late, Reason::Completed).await;
+    rig.post(&format!("/jobs/{late}/cancel")).await.problem(409, "conflict");
     rig.post("/jobs/nobody/cancel").await.problem(404, "job-not-found");
     let body = rig.send("POST", &cancel, &[JSON], r#"{"force":true}"#).await;
     body.problem(422, "invalid-fields");
