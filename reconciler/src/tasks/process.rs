@@ -141,7 +141,6 @@ impl ProcessTasks {
             return Err(ProcessError::Relative(path.clone()));
         }
         let opened = Root::open(&folder).and_then(|root| {
-            root.sweep()?;
             let spawner = Spawner::new(&root, program, args, env, cwd, reports.is_some())?;
             let tokens = root.tokens()?;
             Ok((root, spawner, tokens))

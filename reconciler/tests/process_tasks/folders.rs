@@ -6,6 +6,7 @@ use reconciler::tasks::process::{self, ProcessTasks};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -104,28 +105,60 @@ async fn another_probe_is_not_taken_for_a_task() {
 }
 
 #[tokio::test]
-async fn foreign_names_are_ignored_and_leftovers_of_cut_off_launches_removed() {
+async fn foreign_names_are_ignored_and_emptied_folders_removed() {
     let mut machine = Machine::new();
     let root = machine.scratch.path().join("tasks");
     let (launch, _) = machine.started("lasts").await;
     let (emptied, ..) = machine.made("lasts", "");
-    for name in ["notes", "0123", ".new-1-1", ".new-1-2", ".new-1-3"] {
-        std::fs::create_dir(root.join(name)).unwrap();
-    }
-    let file = "0123456789abcdef0123456789abcdef";
-    std::fs::write(root.join(file), "").unwrap();
-    std::fs::write(root.join(".new-1-2/lock"), "").unwrap();
-    let busy = File::create(root.join(".new-1-3/lock")).unwrap();
-    flock(&busy, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let names = ["notes", "0123"].map(|name| root.join(name));
+    names.iter().for_each(|name| std::fs::create_dir(name).unwrap());
+    let file = root.join("0123456789abcdef0123456789abcdef");
+    std::fs::write(&file, "").unwrap();
     machine.reopen();
     let Observed::Known(views) = machine.tasks.list().await else { panic!() };
     let jobs: Vec<_> = views.into_iter().map(|view| view.job_id).collect();
     assert_eq!(jobs, [launch.job_id]);
-    let exists = |name: &str| root.join(name).exists();
-    assert!(exists("notes") && exists("0123") && exists(file), "what is not ours was removed");
-    assert!(!exists(".new-1-1") && !exists(".new-1-2"), "a leftover stays");
-    assert!(exists(".new-1-3"), "the launch of another process was disturbed");
-    assert!(!exists(emptied.token.as_str()), "a folder that a power failure emptied stays");
+    assert!(names.iter().all(|name| name.exists()) && file.exists(), "what is not ours was removed");
+    assert!(!root.join(emptied.token.as_str()).exists(), "a folder that a power failure emptied stays");
+}
+
+/// Folders of launches that have come so far and no further.
+const CUT_OFF: [&str; 2] = [".new-1-1", ".new-1-2"];
+
+fn cut_off(root: &Path) {
+    CUT_OFF.iter().for_each(|name| std::fs::create_dir(root.join(name)).unwrap());
+    std::fs::write(root.join(CUT_OFF[1]).join("lock"), "").unwrap();
+}
+
+#[tokio::test]
+async fn leftovers_of_cut_off_launches_are_removed() {
+    let machine = Machine::where_tasks(cut_off);
+    let root = machine.scratch.path().join("tasks");
+    assert_eq!(CUT_OFF.map(|name| root.join(name).exists()), [false; 2]);
+}
+
+#[tokio::test]
+async fn a_launch_that_is_under_way_is_not_disturbed_by_another_orchestrator_that_starts() {
+    let mut first = Machine::new();
+    let root = first.scratch.path().join("tasks");
+    cut_off(&root);
+    let second = ProcessTasks::new(Machine::options(&first.scratch)).unwrap();
+    assert_eq!(CUT_OFF.map(|name| root.join(name).exists()), [true; 2]);
+    // Nor does the second one wait for the first, or the first for the second.
+    let launch = first.launch_of("lasts");
+    assert!(matches!(first.tasks.launch(&launch).await, LaunchAnswer::Launched(_)));
+    drop(second);
+}
+
+#[tokio::test]
+async fn what_another_process_of_this_number_left_does_not_stop_a_launch() {
+    let mut machine = Machine::new();
+    let root = machine.scratch.path().join("tasks");
+    for number in 0..3 {
+        std::fs::create_dir(root.join(format!(".new-{}-{number}", std::process::id()))).unwrap();
+    }
+    let launch = machine.launch_of("lasts");
+    assert!(matches!(machine.tasks.launch(&launch).await, LaunchAnswer::Launched(_)));
 }
 
 #[tokio::test]

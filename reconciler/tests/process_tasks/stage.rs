@@ -7,7 +7,7 @@ use reconciler::tasks::conformance::{Play, Stage};
 use reconciler::tasks::process::{ProcessOptions, ProcessTasks};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a test waits for what must come.
@@ -49,7 +49,15 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
+        Self::where_tasks(|_| ())
+    }
+
+    /// A machine whose folder of tasks is `left` in some state before the orchestrator starts.
+    pub(crate) fn where_tasks(left: impl FnOnce(&Path)) -> Self {
         let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("tasks");
+        std::fs::create_dir(&root).unwrap();
+        left(&root);
         std::fs::write(scratch.path().join("worker.sh"), WORKER).unwrap();
         let (tasks, hints) = Self::open(&scratch);
         Self { scratch, tasks, hints, launches: 0 }

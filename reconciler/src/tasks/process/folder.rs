@@ -74,7 +74,22 @@ impl Root {
         let path = path.canonicalize()?;
         let dir = File::open(&path)?;
         let identity = identity(&dir.metadata()?);
-        Ok(Self { path, dir: dir.into(), identity, process: std::process::id(), next: AtomicU64::new(0) })
+        let (process, next) = (std::process::id(), AtomicU64::new(0));
+        let root = Self { path, dir: dir.into(), identity, process, next };
+        root.enter()?;
+        Ok(root)
+    }
+
+    /// Sweeps, if no other process works in this folder, and keeps a shared lock of the folder for as long
+    /// as it is open. A launch is unprotected before its file is locked, and whoever makes one has the shared
+    /// lock already; so what somebody finds who has the folder for himself belongs to nobody.
+    fn enter(&self) -> io::Result<()> {
+        // Where it cannot be had at all (some network file systems), the remains stay; they are empty.
+        if rustix::fs::flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            self.sweep()?;
+        }
+        // A second one waits here for no longer than a sweep takes.
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(&self.dir, FlockOperation::LockShared))?)
     }
 
     /// The folder of a token, absolute.
@@ -99,12 +114,19 @@ impl Root {
 
     /// Makes the folder of `token` with a locked file that starts with `line`. On an error there is none.
     pub(super) fn create(&self, token: &LaunchToken, line: &str) -> io::Result<Creation> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let unfinished = format!("{UNFINISHED}{}-{number}", self.process);
-        rustix::fs::mkdirat(&self.dir, &*unfinished, Mode::RWXU)?;
+        let unfinished = loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{UNFINISHED}{}-{number}", self.process);
+            match rustix::fs::mkdirat(&self.dir, &*name, Mode::RWXU) {
+                Ok(()) => break name,
+                // Left by a process that had this number once.
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        };
         let created = self.fill(&unfinished, token, line);
         if !matches!(created, Ok(Creation::Created(_))) {
-            // What cannot be removed now is swept at the next start.
+            // What cannot be removed now is swept at a later start.
             let _ = self.discard(&unfinished);
         }
         created
@@ -140,25 +162,18 @@ impl Root {
 
     /// The lock file of `token`, to be read.
     pub(super) fn lock_file(&self, token: &LaunchToken) -> Result<File, Errno> {
-        self.open_lock(token.as_str())
-    }
-
-    fn open_lock(&self, folder: &str) -> Result<File, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rustix::fs::openat(&self.dir, &*format!("{folder}/{LOCK}"), flags, Mode::empty()).map(File::from)
+        rustix::fs::openat(&self.dir, &*format!("{}/{LOCK}", token.as_str()), flags, Mode::empty())
+            .map(File::from)
     }
 
     /// Looks whether anybody holds the lock of `token`. Never waits.
     pub(super) fn probe(&self, token: &LaunchToken) -> io::Result<Probe> {
-        self.probe_folder(token.as_str())
-    }
-
-    fn probe_folder(&self, folder: &str) -> io::Result<Probe> {
-        let file = match self.open_lock(folder) {
+        let file = match self.lock_file(token) {
             Ok(file) => file,
-            Err(Errno::NOENT) if !self.exists(folder)? => return self.check().map(|()| Probe::Absent),
+            Err(Errno::NOENT) if !self.exists(token)? => return self.check().map(|()| Probe::Absent),
             // The folder may have appeared since, and its file with it.
-            Err(Errno::NOENT) => match self.open_lock(folder) {
+            Err(Errno::NOENT) => match self.lock_file(token) {
                 Ok(file) => file,
                 Err(Errno::NOENT) => return Ok(Probe::Lockless),
                 Err(errno) => return Err(errno.into()),
@@ -172,8 +187,8 @@ impl Root {
         }
     }
 
-    fn exists(&self, folder: &str) -> io::Result<bool> {
-        match rustix::fs::statat(&self.dir, folder, AtFlags::SYMLINK_NOFOLLOW) {
+    fn exists(&self, token: &LaunchToken) -> io::Result<bool> {
+        match rustix::fs::statat(&self.dir, token.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno.into()),
@@ -195,17 +210,12 @@ impl Root {
     }
 
     /// Removes what launches left behind that a crash cut off before they were visible.
-    pub(super) fn sweep(&self) -> io::Result<()> {
+    fn sweep(&self) -> io::Result<()> {
         for entry in Dir::read_from(&self.dir)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if !name.starts_with(UNFINISHED) {
-                continue;
-            }
-            // A held lock belongs to a launch of another process that goes on right now.
-            match self.probe_folder(name)? {
-                Probe::Held(_) | Probe::Absent => {}
-                Probe::Free(_) | Probe::Lockless => drop(self.discard(name)),
+            if name.starts_with(UNFINISHED) {
+                let _ = self.discard(name);
             }
         }
         Ok(())
