@@ -4,7 +4,7 @@ use crate::problem::Problem;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use contract::decode::{FieldError, MOST_ERRORS};
+use contract::decode::{FieldError, MOST_ERRORS, below};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -140,7 +140,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let mut names = BTreeSet::new();
         while let Some(name) = members.next_key::<String>()? {
-            let at = format!("{}/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
+            let at = below(&self.at, &name);
             if at == "/payload" {
                 members.next_value::<IgnoredAny>()?;
             } else {

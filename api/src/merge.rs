@@ -1,6 +1,7 @@
 //! JSON merge patches (RFC 7396) on text, and the differences between two texts. Members that a patch does
 //! not name are copied as they are, so that a payload survives an edit of something else byte for byte.
 
+use contract::decode::below;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -107,10 +108,6 @@ fn compare(at: &str, before: Option<&str>, after: Option<&str>, levels: usize, f
             found.push(Change { pointer: at.to_owned(), before: text(before), after: text(after) });
         }
     }
-}
-
-fn below(at: &str, name: &str) -> String {
-    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 #[cfg(test)]

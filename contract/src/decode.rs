@@ -22,6 +22,12 @@ const LONGEST_SLIP: usize = 64;
 const MOST_COMPARED: usize = 200;
 const MOST_LISTED: usize = 40;
 
+/// The JSON pointer (RFC 6901) to the member `name` of what is at `at`.
+#[must_use]
+pub fn below(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// One thing that is wrong with a text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FieldError {
@@ -128,7 +134,7 @@ impl<'a> Fields<'a> {
 
     /// Records an error at field `name`.
     pub fn error(&mut self, name: &str, value: &str, message: impl Into<String>) {
-        let pointer = format!("{}/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
+        let pointer = below(&self.at, name);
         push(self.errors, FieldError { pointer, value: cut(value), message: message.into() });
     }
 
@@ -244,8 +250,7 @@ impl<'a> Fields<'a> {
         }
         for (key, value) in &map {
             if let Err(message) = check(key, value) {
-                let place = format!("{name}/{}", key.replace('~', "~0").replace('/', "~1"));
-                let pointer = format!("{}/{place}", self.at);
+                let pointer = below(&below(&self.at, name), key);
                 push(self.errors, FieldError { pointer, value: cut(&format!("{:?}", cut(value))), message });
             }
         }

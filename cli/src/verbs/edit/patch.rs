@@ -3,6 +3,7 @@
 
 use crate::tree::{Tree, same};
 use contract::FieldError;
+use contract::decode::below;
 
 /// The patch from `before` to `after`; `None` when they are the same.
 ///
@@ -74,11 +75,6 @@ pub(super) fn quarrels(mine: &Tree, theirs: &Tree) -> Vec<(String, Tree)> {
         })
     };
     touched(theirs).into_iter().filter(|(pointer, value)| meets(pointer, value)).collect()
-}
-
-/// A pointer (RFC 6901) to a member.
-fn below(at: &str, name: &str) -> String {
-    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 #[cfg(test)]
