@@ -12,7 +12,7 @@ use crate::records::{
 use async_trait::async_trait;
 use contract::{
     Claim, Closing, Control, Created, Desired, Gate, Job, JobId, LaunchToken, LeaveReason, Raw, Report,
-    TaskId, Timestamp,
+    StatusView, TaskId, Timestamp,
 };
 use redis::{Script, Value};
 use std::collections::HashMap;
@@ -60,10 +60,27 @@ fn flag(is_so: bool) -> &'static [u8] {
     if is_so { b"1" } else { b"0" }
 }
 
-/// What a control write stores besides `control`.
-fn beside(control: &Control) -> (Raw<Control>, String, String) {
-    let expires = control.expires_at.map_or_else(String::new, |at| at.millis().to_string());
-    (Raw::of(control), Raw::of(&control.view()).text().to_owned(), expires)
+/// What the scripts that write `control` take: the two fields it depends on, and what is stored.
+struct Controlled<'a> {
+    expected: Option<&'a Raw<Control>>,
+    seen: &'a Raw<Desired>,
+    control: Raw<Control>,
+    status: Raw<StatusView>,
+    expires: String,
+}
+
+impl<'a> Controlled<'a> {
+    fn new(expected: Option<&'a Raw<Control>>, seen: &'a Raw<Desired>, control: &Control) -> Self {
+        let expires = control.expires_at.map_or_else(String::new, |at| at.millis().to_string());
+        Self { expected, seen, control: Raw::of(control), status: Raw::of(&control.view()), expires }
+    }
+
+    fn arguments(&self) -> [&[u8]; 6] {
+        let [known, expected] = maybe(self.expected);
+        let texts = [self.seen.text(), self.control.text(), self.status.text(), &self.expires];
+        let [seen, control, status, expires] = texts.map(str::as_bytes);
+        [known, expected, seen, control, status, expires]
+    }
 }
 
 /// What the gate of an attempt holds, after a script looked at it.
@@ -173,12 +190,13 @@ impl RedisRecords {
         closing: &Closing,
         follows: Option<ControlWrite<'_>>,
     ) -> Result<Closed, RecordsError> {
-        let (raw, control) = (Raw::of(closing), follows.map(|write| beside(write.control)));
+        let raw = Raw::of(closing);
+        let next = follows
+            .map(|write| (Controlled::new(write.expected, write.seen, write.control), flag(write.settled)));
         let mut arguments = [job_id.as_str(), token.as_str(), raw.text()].map(str::as_bytes).to_vec();
-        if let (Some(write), Some((control, status, expires))) = (follows, &control) {
-            arguments.extend(maybe(write.expected));
-            arguments.extend([write.seen.text(), control.text(), status, expires].map(str::as_bytes));
-            arguments.push(flag(write.settled));
+        if let Some((controlled, settled)) = &next {
+            arguments.extend(controlled.arguments());
+            arguments.push(settled);
         }
         let answer: Value = self.link.call(|s| &s.close, &arguments).await.map_err(Fault::of_write)?;
         let values = read::array(answer)?;
@@ -342,10 +360,10 @@ impl RecordsBackend for RedisRecords {
         control: &Control,
         settled: bool,
     ) -> Result<WriteAnswer, RecordsError> {
-        let ([known, expected], (control, status, expires)) = (maybe(expected), beside(control));
-        let id = job_id.as_str().as_bytes();
-        let [seen, control, status] = [seen.text(), control.text(), &status].map(str::as_bytes);
-        let arguments = [id, known, expected, seen, control, status, expires.as_bytes(), flag(settled)];
+        let controlled = Controlled::new(expected, seen, control);
+        let mut arguments = vec![job_id.as_str().as_bytes()];
+        arguments.extend(controlled.arguments());
+        arguments.push(flag(settled));
         self.write(|s| &s.control, &arguments).await
     }
 
@@ -379,13 +397,10 @@ impl RecordsBackend for RedisRecords {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Result<WriteAnswer, RecordsError> {
-        let ([known, expected], (control, status, expires)) = (maybe(expected), beside(control));
+        let controlled = Controlled::new(expected, seen, control);
         let (number, claim) = (claim.number.to_string(), Raw::of(claim));
-        let [id, seen, control, status] =
-            [job_id.as_str(), seen.text(), control.text(), &status].map(str::as_bytes);
-        let [expires, token, number, claim] =
-            [&expires, token.as_str(), &number, claim.text()].map(str::as_bytes);
-        let arguments = [known, expected, seen, control, status, expires, id, token, number, claim];
+        let mut arguments = controlled.arguments().to_vec();
+        arguments.extend([job_id.as_str(), token.as_str(), &number, claim.text()].map(str::as_bytes));
         self.write(|s| &s.claim, &arguments).await
     }
 
