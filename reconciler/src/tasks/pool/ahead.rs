@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 pub(super) const QUICK: Duration = Duration::from_secs(1);
 /// What is launched ahead is expected to be taken within this time: as many as ended within it.
 const WINDOW: Duration = Duration::from_millis(100);
-/// The most for each slot: an attempt takes a slot for three round trips to Redis, and what lies between two
-/// attempts is eight.
+/// The most for each slot: an attempt takes a slot for three round trips to Redis, and between two attempts lie two
+/// passes with several more.
 const MOST_PER_SLOT: u32 = 4;
 
 /// See the module. All of it can be lost.
