@@ -5,11 +5,10 @@ use crate::records::{Listed, Loaded, RecordsError};
 use contract::{Attempt, Job, JobId, LaunchToken, Raw};
 use redis::Value;
 
-/// A text as it is stored. Redis holds bytes; what is not UTF-8 becomes U+FFFD.
+/// A text as it is stored, or a number of a script. Redis holds bytes; what is not UTF-8 becomes U+FFFD.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::SimpleString(text) => Some(text.clone()),
         Value::Int(number) => Some(number.to_string()),
         _ => None,
     }
