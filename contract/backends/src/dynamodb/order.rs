@@ -96,6 +96,22 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_goes_on_counts_anew_and_one_that_was_set_back_goes_on_counting() {
+        let order = Order::default();
+        let number = |place: &str| place.split('-').nth(3).map(str::to_owned);
+        let _ = order.next();
+        order.0.lock().unwrap().0 -= 1000;
+        assert_eq!(number(&order.next().1).as_deref(), Some("000000"));
+        let ahead = Timestamp::from(SystemTime::now()).millis() + DAY_MILLIS;
+        *order.0.lock().unwrap() = (ahead, 6);
+        let (day, place) = order.next();
+        assert_eq!(
+            (day, number(&place).as_deref()),
+            (day_name(day_of(Timestamp::from_millis(ahead))), Some("000007"))
+        );
+    }
+
+    #[test]
     fn a_cursor_leads_to_where_a_page_ended_and_no_other_text_is_one() {
         for place in ["2026-11-22T10:05:12.975Z-000000-0123456789abcdef", "by hand / ä", "~"] {
             let cursor = Cursor { day: 20_779, before: place.to_owned() };

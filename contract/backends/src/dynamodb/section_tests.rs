@@ -72,6 +72,8 @@ fn a_text_that_no_map_stands_for_is_kept_as_it_is() {
         "",
         "{",
         "nothing",
+        "truth",
+        "falsely",
         r#""""#,
         r#""nothing""#,
         r#"{"a": 1}"#,
@@ -180,6 +182,24 @@ fn what_has_no_json_form_cannot_be_taken_for_what_has() {
     // A set has no order.
     let set = |items: [&str; 2]| Ss(items.map(str::to_owned).to_vec());
     assert_eq!(text::<Control>(&set(["a", "b"])), text::<Control>(&set(["b", "a"])));
+}
+
+#[test]
+fn what_has_no_json_form_is_named_with_all_that_it_holds() {
+    let texts = |items: [&str; 2]| items.map(str::to_owned).to_vec();
+    let [one, other] = [[0x0a, 0xff], [0x00, 0x10]].map(Blob::new);
+    for (value, expected) in [
+        (Ss(texts(["b", "a"])), r#"{ "SS": ["a", "b"] }"#),
+        (Ns(texts(["3", "20"])), r#"{ "NS": ["20", "3"] }"#),
+        (B(one.clone()), r#"{ "B": ["0aff"] }"#),
+        (Bs(vec![one, other]), r#"{ "BS": ["0010", "0aff"] }"#),
+    ] {
+        assert_eq!(text::<Control>(&value).text(), expected);
+        let kind = &expected[3..expected.rfind("\":").unwrap()];
+        let payload = text::<Desired>(&map([("payload", L(vec![value]))]));
+        let named = format!(r#"{{"payload (holds {kind})":[{expected}]}}"#);
+        assert_eq!(payload.text(), named);
+    }
 }
 
 /// Anything that JSON and DynamoDB both have, but a string (which on top stands for its text).
