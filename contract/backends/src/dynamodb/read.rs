@@ -95,7 +95,7 @@ impl DynamoRecords {
             let page = within(call.send()).await.map_err(|e| failed_read(&e))?;
             attempts
                 .extend(page.items.unwrap_or_default().iter().filter_map(|item| attempt_of(job_id, item)));
-            start = page.last_evaluated_key.filter(|key| !key.is_empty());
+            start = more(page.last_evaluated_key);
             if start.is_none() {
                 break;
             }
@@ -166,4 +166,48 @@ pub(super) fn more(key: Option<Item>) -> Option<Item> {
 /// A key that is a string.
 pub(super) fn key(names: &[(&str, &str)]) -> std::collections::HashMap<String, AttributeValue> {
     names.iter().map(|(name, value)| ((*name).to_owned(), string(*value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::fixtures::{closing, launching, waiting};
+    use contract::Control;
+
+    fn token(number: u128) -> LaunchToken {
+        LaunchToken::from_bits(number)
+    }
+
+    fn job(control: Option<Control>) -> Job {
+        let mut job = job_of(JobId::new("a").unwrap(), &Item::new());
+        job.control = control.as_ref().map(Raw::of);
+        job
+    }
+
+    /// An attempt; closed or not.
+    fn attempt(number: u128, closed: bool) -> Attempt {
+        let item = Item::from([("token".to_owned(), string(token(number).as_str()))]);
+        let mut attempt = attempt_of(&JobId::new("a").unwrap(), &item).unwrap();
+        attempt.closing = closed.then(|| Raw::of(&closing()));
+        attempt
+    }
+
+    #[test]
+    fn parts_contradict_each_other_when_the_named_attempt_is_missing_or_another_is_open() {
+        let names = |number| job(Some(launching(1, &token(number))));
+        for (job, attempts, expected) in [
+            (job(None), vec![], false),
+            (job(Some(waiting())), vec![attempt(1, true), attempt(2, true)], false),
+            (names(1), vec![attempt(1, false)], false),
+            (names(1), vec![attempt(1, true)], false),
+            (names(2), vec![attempt(1, true), attempt(2, false)], false),
+            (names(1), vec![], true),
+            (names(2), vec![attempt(1, true)], true),
+            (job(None), vec![attempt(1, false)], true),
+            (job(Some(waiting())), vec![attempt(1, false)], true),
+            (names(2), vec![attempt(1, false), attempt(2, false)], true),
+        ] {
+            assert_eq!(contradict(&job, &attempts), expected, "{job:?} {attempts:?}");
+        }
+    }
 }
