@@ -9,7 +9,7 @@ resource "aws_iam_role" "reconciler" {
 locals {
   # `desired` is here because every decision is conditional on the raw `desired` that it saw, and IAM cannot
   # tell a condition from a write. That the reconciler never writes it is a promise of the types, not of IAM.
-  reconciler_job_attributes     = ["job_id", "control", "status", "desired", "active_shard", "expiry_shard", "expires_at"]
+  reconciler_job_attributes     = ["job_id", "control", "status", "desired", "active_shard", "expiry_shard", "expires_at", "newest_attempt"]
   reconciler_attempt_attributes = ["job_id", "token", "claim", "gate", "closing"]
 }
 

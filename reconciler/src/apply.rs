@@ -327,7 +327,8 @@ impl Work {
             return Ok(Closed { closing, control: None });
         };
         let expected = job.control.as_ref();
-        let write = ControlWrite { expected, seen: &job.desired, control, settled: *settled };
+        let newest = loaded.newest();
+        let write = ControlWrite { expected, seen: &job.desired, newest, control, settled: *settled };
         self.stored("close", records.close_and_write(&job.job_id, token, closing, write).await)
     }
 

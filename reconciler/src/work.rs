@@ -9,6 +9,7 @@ use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::pace::{Paces, Told};
 use crate::queue::Queue;
+use backends::records::ControlWrite;
 use backends::{Loaded, RecordsError, WriteAnswer};
 use contract::invariants::{self, AttemptFacts, Invariant};
 use contract::{Control, JobId, LaunchToken, Phase, Raw, Reason, Status, Timestamp};
@@ -224,10 +225,10 @@ impl Work {
         settled: bool,
     ) -> Result<bool, PassError> {
         self.stamp(&mut control);
-        let job = &loaded.job;
+        let (job, newest) = (&loaded.job, loaded.newest());
         let expected = job.control.as_ref();
-        let records = &self.parts.records;
-        let answer = records.write_control(&job.job_id, expected, &job.desired, &control, settled).await;
+        let write = ControlWrite { expected, seen: &job.desired, newest, control: &control, settled };
+        let answer = self.parts.records.write_control(&job.job_id, write).await;
         let answer = self.stored("write", answer)?;
         if answer != WriteAnswer::Written {
             return Ok(false);

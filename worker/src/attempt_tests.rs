@@ -5,7 +5,7 @@ use crate::attempt::{Means, execute};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use async_trait::async_trait;
-use backends::records::WorkerRecords;
+use backends::records::{ControlWrite, WorkerRecords};
 use backends::{
     Artifacts, ArtifactsError, CreateAnswer, DirArtifacts, Durability, GateAnswer, ListQuery, Loaded, NewJob,
     Page, RecordsBackend, RecordsError, Revision, StartAnswer, WriteAnswer,
@@ -84,14 +84,7 @@ impl RecordsBackend for OneAttempt {
     async fn write_desired(&self, _: &JobId, _: &Raw<Desired>, _: &Raw<Desired>) -> Answer<WriteAnswer> {
         not_for_workers()
     }
-    async fn write_control(
-        &self,
-        _: &JobId,
-        _: Option<&Raw<Control>>,
-        _: &Raw<Desired>,
-        _: &Control,
-        _: bool,
-    ) -> Answer<WriteAnswer> {
+    async fn write_control(&self, _: &JobId, _: ControlWrite<'_>) -> Answer<WriteAnswer> {
         not_for_workers()
     }
     async fn delete(&self, _: &JobId, _: &Raw<Control>, _: &Raw<Desired>) -> Answer<WriteAnswer> {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use backends::clock::{fresh_token, fresh_write_id};
-use backends::records::{ApiRecords, ReconcilerRecords, WorkerRecords};
+use backends::records::{ApiRecords, ControlWrite, ReconcilerRecords, WorkerRecords};
 use backends::sqlite::{Access, SqliteOptions, SqliteRecords};
 use backends::{
     Clock, CreateAnswer, DirArtifacts, Durability, GateAnswer, Lease, LeaseError, LeaseHeld, LeaseView,
@@ -135,12 +135,9 @@ impl RecordsBackend for Faulty {
     async fn write_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError> {
-        self.inner.write_control(job_id, expected, seen, control, settled).await
+        self.inner.write_control(job_id, write).await
     }
     async fn delete(
         &self,
@@ -409,8 +406,9 @@ impl Rig {
         control.version = fresh_write_id();
         control.seen_retry = job.desired().unwrap().retry;
         change(&mut control);
-        let answer =
-            self.reconciler.write_control(job_id, job.control.as_ref(), &job.desired, &control, false).await;
+        let (expected, seen) = (job.control.as_ref(), &job.desired);
+        let write = ControlWrite { expected, seen, newest: u32::MAX, control: &control, settled: false };
+        let answer = self.reconciler.write_control(job_id, write).await;
         assert_eq!(answer.unwrap(), WriteAnswer::Written);
     }
 

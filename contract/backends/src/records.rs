@@ -40,6 +40,13 @@ impl Loaded {
     pub fn claim_stands(&self, token: &LaunchToken, number: u32) -> bool {
         claim_stands(&self.attempts, token, number)
     }
+
+    /// The highest number of an attempt, 0 if there is none: what [`ControlWrite::newest`] wants. Nobody knows the
+    /// number of an attempt that cannot be decoded; what is written then says no more than that.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        self.attempts.iter().map(|a| a.claim.parse().map_or(u32::MAX, |c| c.number)).max().unwrap_or(0)
+    }
 }
 
 /// Whether a claim of the attempt `token` with this number stands: every other attempt is closed and has a lower
@@ -68,6 +75,8 @@ pub struct ControlWrite<'a> {
     pub expected: Option<&'a Raw<Control>>,
     /// The `desired` that was looked at.
     pub seen: &'a Raw<Desired>,
+    /// The highest number among the attempts that were looked at.
+    pub newest: u32,
     /// The next one.
     pub control: &'a Control,
     /// Whether the `active` mark is cleared.
@@ -111,15 +120,15 @@ pub trait RecordsBackend: Send + Sync + 'static {
         desired: &Raw<Desired>,
     ) -> Result<WriteAnswer, RecordsError>;
 
-    /// Replaces `control` and `status` while `control` is `expected` and `desired` is `seen`; clears the
-    /// `active` mark when `settled`.
+    /// Replaces `control` and `status` while `control` is `expected`, `desired` is `seen` and no attempt was claimed
+    /// whose number is higher than `newest`; clears the `active` mark when `settled`.
+    ///
+    /// A `control` that is as it was does not tell that nothing has happened: somebody may have wiped it, or put
+    /// it back. Whoever read it long before would write an end without knowing what runs.
     async fn write_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError>;
 
     /// Deletes the job and its attempts while `desired` is `seen` and `control` is `expected`.
@@ -158,7 +167,8 @@ pub trait RecordsBackend: Send + Sync + 'static {
         if drafted != WriteAnswer::Written {
             return Ok(drafted);
         }
-        let claimed = self.write_control(job_id, expected, seen, control, false).await?;
+        let write = ControlWrite { expected, seen, newest: claim.number, control, settled: false };
+        let claimed = self.write_control(job_id, write).await?;
         if claimed != WriteAnswer::Written {
             return Ok(claimed);
         }
@@ -200,8 +210,7 @@ pub trait RecordsBackend: Send + Sync + 'static {
         if closing != WriteAnswer::Written {
             return Ok(Closed { closing, control: None });
         }
-        let ControlWrite { expected, seen, control, settled } = write;
-        let control = self.write_control(job_id, expected, seen, control, settled).await?;
+        let control = self.write_control(job_id, write).await?;
         Ok(Closed { closing, control: Some(control) })
     }
 
@@ -361,15 +370,8 @@ impl<R: Owns<section::Control> + Owns<section::Claim> + Owns<section::GateSeal> 
     ///
     /// # Errors
     /// [`RecordsError`].
-    pub async fn write_control(
-        &self,
-        job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
-    ) -> Answer<WriteAnswer> {
-        self.backend.write_control(job_id, expected, seen, control, settled).await
+    pub async fn write_control(&self, job_id: &JobId, write: ControlWrite<'_>) -> Answer<WriteAnswer> {
+        self.backend.write_control(job_id, write).await
     }
 
     /// See [`RecordsBackend::delete`].

@@ -10,8 +10,8 @@
 
 use crate::crash::{self, Act};
 use crate::records::{
-    CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
-    StartAnswer, WriteAnswer,
+    ControlWrite, CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError,
+    Revision, StartAnswer, WriteAnswer,
 };
 use async_trait::async_trait;
 use contract::{
@@ -241,12 +241,9 @@ impl RecordsBackend for RelayRecords {
     async fn write_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError> {
-        self.direct()?.write_control(job_id, expected, seen, control, settled).await
+        self.direct()?.write_control(job_id, write).await
     }
 
     async fn delete(

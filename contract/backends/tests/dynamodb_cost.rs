@@ -91,14 +91,15 @@ async fn echo(records: &DynamoRecords, bill: &mut Bill) {
         started_at: Some(fx::at(1)),
         ..control
     };
-    let answer = records.write_control(id, loaded.job.control.as_ref(), &seen, &running, false).await;
+    let answer =
+        records.write_control(id, fx::write(loaded.job.control.as_ref(), &seen, &running, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     bill.note("reconciler: control (running)");
     let closing = contract::Closing { verdict: Verdict::Succeeded, uses: Budget::Try, ..fx::closing() };
     assert_eq!(records.close(id, &token, &closing).await, Ok(WriteAnswer::Written));
     bill.note("reconciler: close");
     let done = fx::finished(1, &token, fx::at(100));
-    let answer = records.write_control(id, Some(&Raw::of(&running)), &seen, &done, true).await;
+    let answer = records.write_control(id, fx::write(Some(&Raw::of(&running)), &seen, &done, true)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     bill.note("reconciler: control (finished)");
 }
@@ -176,7 +177,10 @@ fn each_part_mentions_only_what_its_role_allows() {
         mentions_only(&count, "jobs", &policy("iam_api.tf", "api_attributes = "));
 
         let (waiting, control) = (fx::waiting(), fx::launching(1, &token));
-        assert_eq!(records.write_control(id, None, &seen, &waiting, false).await, Ok(WriteAnswer::Written));
+        assert_eq!(
+            records.write_control(id, fx::write(None, &seen, &waiting, false)).await,
+            Ok(WriteAnswer::Written)
+        );
         let expected = Some(Raw::of(&waiting));
         for _ in 0..2 {
             let answer = records.claim(id, &token, &fx::claim(1), expected.as_ref(), &seen, &control).await;
@@ -204,7 +208,7 @@ fn each_part_mentions_only_what_its_role_allows() {
         assert!(matches!(refused, Ok(GateAnswer::Refused(_))), "{refused:?}");
         assert_eq!(records.close(id, &token, &fx::closing()).await, Ok(WriteAnswer::Written));
         let done = fx::finished(1, &token, fx::at(100));
-        let answer = records.write_control(id, Some(&Raw::of(&control)), &seen, &done, true).await;
+        let answer = records.write_control(id, fx::write(Some(&Raw::of(&control)), &seen, &done, true)).await;
         assert_eq!(answer, Ok(WriteAnswer::Written));
         for count in [of_reconciler, meter.take()] {
             mentions_only(&count, "jobs", &policy("iam_reconciler.tf", "reconciler_job_attributes "));

@@ -75,7 +75,10 @@ fn every_write_whose_answer_was_lost_recognises_itself() {
         assert_eq!(records.write_desired(id, &seen, &edit).await, Ok(WriteAnswer::Written));
         arm();
         let waiting = fx::waiting();
-        assert_eq!(records.write_control(id, None, &edit, &waiting, false).await, Ok(WriteAnswer::Written));
+        assert_eq!(
+            records.write_control(id, fx::write(None, &edit, &waiting, false)).await,
+            Ok(WriteAnswer::Written)
+        );
         arm();
         let (control, before) = (fx::launching(1, &token), Raw::of(&waiting));
         let answer = records.claim(id, &token, &fx::claim(1), Some(&before), &edit, &control).await;

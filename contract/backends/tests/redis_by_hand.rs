@@ -7,8 +7,8 @@ mod redis_support;
 use backends::clock::fresh_token;
 use backends::conformance::{fixtures as fx, wait::within};
 use backends::{
-    ChangeFeed, Closed, ControlWrite, CreateAnswer, GateAnswer, Hint, Hints, Interest, ListQuery, NewJob,
-    RecordsBackend, RedisRecords, Revision, StartAnswer, WriteAnswer,
+    ChangeFeed, Closed, CreateAnswer, GateAnswer, Hint, Hints, Interest, ListQuery, NewJob, RecordsBackend,
+    RedisRecords, Revision, StartAnswer, WriteAnswer,
 };
 use contract::{JobId, LaunchToken, LeaveReason, Raw};
 use redis_support::{RedisServer, block_on};
@@ -64,7 +64,8 @@ impl Store {
     async fn settle(&self) {
         let (id, done) = (&self.job.job_id, fx::finished(1, &self.token, fx::at(9)));
         let job = self.records.job(id).await.unwrap().unwrap();
-        let written = self.records.write_control(id, job.control.as_ref(), &job.desired, &done, true).await;
+        let written =
+            self.records.write_control(id, fx::write(job.control.as_ref(), &job.desired, &done, true)).await;
         assert_eq!(written, Ok(WriteAnswer::Written));
     }
 }
@@ -116,7 +117,7 @@ fn the_systems_own_writes_wake_whom_they_should_and_nobody_else() {
             let beaten = r.heartbeat(id, token, &fx::task("a"), &fx::report(beat)).await;
             assert_eq!(beaten, Ok(GateAnswer::Written));
             let (job, next) = (r.job(id).await.unwrap().unwrap(), fx::waiting());
-            r.write_control(id, job.control.as_ref(), &job.desired, &next, false).await.unwrap();
+            r.write_control(id, fx::write(job.control.as_ref(), &job.desired, &next, false)).await.unwrap();
         }
         assert_eq!(until(&mut hints, &store.mark().await).await, BTreeSet::new());
         let heard = within(PATIENCE, statuses.next()).await.expect("the status of another process").unwrap();
@@ -151,7 +152,7 @@ fn a_start_is_announced_as_unhurried_an_outcome_at_once_and_an_end_with_what_fol
         let heard = until(&mut hints, &store.mark().await).await;
         assert_eq!(heard, BTreeSet::from([Hint::Job(id.clone())]), "an outcome");
         let (expected, next) = (Raw::of(&control), fx::finished(1, &token, fx::at(9)));
-        let write = ControlWrite { expected: Some(&expected), seen: &seen, control: &next, settled: true };
+        let write = fx::write(Some(&expected), &seen, &next, true);
         let both = Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Written) };
         let closing = fx::closing();
         for _ in 0..2 {
@@ -173,7 +174,7 @@ fn an_edit_by_hand_is_noticed_and_never_overwritten() {
         let by_hand = fx::edited(&seen, 7);
         store.server.cli(&["HSET", &store.key(), "desired", by_hand.text()]);
         let control = r.job(id).await.unwrap().unwrap().control.unwrap();
-        let written = r.write_control(id, Some(&control), &seen, &fx::waiting(), true).await;
+        let written = r.write_control(id, fx::write(Some(&control), &seen, &fx::waiting(), true)).await;
         assert_eq!(written, Ok(WriteAnswer::Conflict), "the reconciler has not seen it");
         assert_eq!(r.write_desired(id, &seen, &fx::edited(&seen, 8)).await, Ok(WriteAnswer::Conflict));
         assert_eq!(r.delete(id, &control, &seen).await, Ok(WriteAnswer::Conflict));
@@ -250,7 +251,10 @@ fn a_mistyped_key_is_shown_as_a_record_that_cannot_be_decoded_and_is_never_claim
         assert_eq!(r.write_desired(&ghost, &good, &fx::edited(&good, 1)).await, Ok(WriteAnswer::Conflict));
         // That it cannot be decoded is written into it, where whoever mistyped looks.
         let said = fx::waiting();
-        assert_eq!(r.write_control(&ghost, None, &job.desired, &said, false).await, Ok(WriteAnswer::Written));
+        assert_eq!(
+            r.write_control(&ghost, fx::write(None, &job.desired, &said, false)).await,
+            Ok(WriteAnswer::Written)
+        );
         assert!(r.load(&ghost).await.unwrap().unwrap().attempts.is_empty());
         let page = r.list(&ListQuery { limit: 10, cursor: None }).await.unwrap();
         assert_eq!(page.jobs[0].job.job_id, ghost);
@@ -273,7 +277,7 @@ fn a_key_of_another_type_delays_no_other_job() {
         assert_eq!(revisions.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&store.job.job_id, &text]));
         let job = r.load(&text).await.unwrap().unwrap().job;
         assert!(job.desired().is_err());
-        let refused = r.write_control(&text, None, &job.desired, &fx::waiting(), false).await;
+        let refused = r.write_control(&text, fx::write(None, &job.desired, &fx::waiting(), false)).await;
         assert!(matches!(refused, Err(backends::RecordsError::Refused(_))), "{refused:?}");
     });
 }

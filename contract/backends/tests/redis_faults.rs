@@ -188,7 +188,7 @@ fn a_full_server_refuses_writes_and_takes_them_when_it_has_room_again() {
         let claim = fx::claim(1);
         let claim_now = || records.claim(&new.job_id, &token, &claim, None, &seen, &next);
         full(claim_now().await.unwrap_err());
-        full(records.write_control(&new.job_id, None, &seen, &next, true).await.unwrap_err());
+        full(records.write_control(&new.job_id, fx::write(None, &seen, &next, true)).await.unwrap_err());
         // Nothing of it was written, and reading goes on.
         assert_eq!(records.job(&other.job_id).await, Ok(None));
         let loaded = records.load(&new.job_id).await.unwrap().unwrap();
@@ -291,7 +291,7 @@ async fn whole_life(lossy: &Lossy, new: &NewJob, token: &contract::LaunchToken, 
     done!(r.finish(id, token, &task, &outcome), GateAnswer::Written);
     done!(r.close(id, token, &closing), WriteAnswer::Written);
     let expected = Raw::of(&launching);
-    done!(r.write_control(id, Some(&expected), &next, &done, true), WriteAnswer::Written);
+    done!(r.write_control(id, fx::write(Some(&expected), &next, &done, true)), WriteAnswer::Written);
     let loaded = r.load(id).await.unwrap().unwrap();
     assert_eq!((loaded.attempts.len(), loaded.job.control), (1, Some(Raw::of(&done))));
     assert_eq!(r.delete(id, &Raw::of(&done), &next).await, Ok(WriteAnswer::Written));

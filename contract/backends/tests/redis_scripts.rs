@@ -61,8 +61,9 @@ impl Store {
     fn end(&self) {
         let done = fx::finished(1, &backends::clock::fresh_token(), fx::at(9));
         let (job, id) = (self.stored(), &self.job.job_id);
-        let written =
-            block_on(self.records.write_control(id, job.control.as_ref(), &job.desired, &done, true));
+        let written = block_on(
+            self.records.write_control(id, fx::write(job.control.as_ref(), &job.desired, &done, true)),
+        );
         assert_eq!(written, Ok(WriteAnswer::Written));
         assert!(!self.stored().active);
     }

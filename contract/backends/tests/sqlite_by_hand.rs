@@ -160,8 +160,10 @@ fn an_edit_of_desired_is_noticed_marks_the_job_and_counts_a_revision() {
     let id = store.job.job_id.clone();
     let control = store.job().control.unwrap();
     let done = fx::finished(1, &store.token, fx::at(9));
-    block_on(store.records.write_control(&id, Some(&control), &fx::desired(&store.job), &done, true))
-        .unwrap();
+    block_on(
+        store.records.write_control(&id, fx::write(Some(&control), &fx::desired(&store.job), &done, true)),
+    )
+    .unwrap();
     assert!(!store.job().active);
     let sql = "UPDATE jobs SET desired = json_set(desired, '$.retry', json_extract(desired, '$.retry') + 1)
                WHERE job_id = ?1";

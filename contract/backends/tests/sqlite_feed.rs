@@ -65,7 +65,7 @@ fn creations_edits_and_gates_are_announced_but_no_heartbeats_and_no_control() {
     assert_eq!(next(&mut hints), [hint(id)], "created");
     block_on(async {
         let first = fx::waiting();
-        records.write_control(id, None, &seen, &first, false).await.unwrap();
+        records.write_control(id, fx::write(None, &seen, &first, false)).await.unwrap();
         let (first, claimed) = (Raw::of(&first), fx::launching(1, &token));
         let answer = records.claim(id, &token, &fx::claim(1), Some(&first), &seen, &claimed).await;
         assert_eq!(answer, Ok(WriteAnswer::Written));
@@ -117,9 +117,9 @@ fn statuses_are_announced_to_those_who_wait_for_them_only() {
     let (id, seen, control) = (&new.job_id, fx::desired(&new), fx::waiting());
     let conflict = Raw::of(&fx::waiting());
     block_on(async {
-        let answer = records.write_control(id, Some(&conflict), &seen, &control, false).await;
+        let answer = records.write_control(id, fx::write(Some(&conflict), &seen, &control, false)).await;
         assert_eq!(answer, Ok(WriteAnswer::Conflict));
-        let answer = records.write_control(id, None, &seen, &control, false).await;
+        let answer = records.write_control(id, fx::write(None, &seen, &control, false)).await;
         assert_eq!(answer, Ok(WriteAnswer::Written));
     });
     assert_eq!(next(&mut status), [hint(id)], "one for the write, none for the conflict");

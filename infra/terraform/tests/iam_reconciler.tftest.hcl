@@ -39,7 +39,7 @@ run "the_reconciler_writes_its_own_sections_collects_and_holds_the_lease" {
         Action   = "dynamodb:UpdateItem"
         Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs"
         Condition = { "ForAllValues:StringEquals" = {
-          "dynamodb:Attributes" = ["job_id", "control", "status", "desired", "active_shard", "expiry_shard", "expires_at"]
+          "dynamodb:Attributes" = ["job_id", "control", "status", "desired", "active_shard", "expiry_shard", "expires_at", "newest_attempt"]
         } }
       },
       {

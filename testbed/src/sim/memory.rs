@@ -5,6 +5,7 @@
 
 use super::Mutation;
 use super::world::State;
+use backends::records::ControlWrite;
 use backends::{CreateAnswer, GateAnswer, Loaded, NewJob, Revision, StartAnswer, WriteAnswer};
 use contract::invariants::{self, Invariant};
 use contract::{
@@ -70,6 +71,10 @@ impl Row {
             status: self.status.clone(),
             active: self.active,
         }
+    }
+
+    fn newest(&self) -> u32 {
+        self.attempts.values().map(|a| a.number).max().unwrap_or(0)
     }
 
     fn list(&self, job_id: &JobId) -> Vec<Attempt> {
@@ -176,15 +181,14 @@ impl State {
     pub(super) fn write_control(
         &mut self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
         blind: bool,
     ) -> WriteAnswer {
+        let ControlWrite { expected, seen, newest, control, settled } = write;
         let next = Raw::of(control);
         let Some(row) = self.memory.jobs.get_mut(job_id) else { return WriteAnswer::NotFound };
-        if (row.control.as_ref() != expected || row.desired != *seen) && !blind {
+        let as_seen = row.control.as_ref() == expected && row.desired == *seen && row.newest() <= newest;
+        if !as_seen && !blind {
             let ours = row.control.as_ref() == Some(&next);
             return if ours { WriteAnswer::Written } else { WriteAnswer::Conflict };
         }

@@ -6,6 +6,7 @@ use super::chaos::Fault;
 use super::host::Host;
 use super::world::{State, World};
 use async_trait::async_trait;
+use backends::records::ControlWrite;
 use backends::{
     CreateAnswer, GateAnswer, ListQuery, Listed, Loaded, NewJob, Page, RecordsBackend, RecordsError,
     Revision, StartAnswer, WriteAnswer,
@@ -57,7 +58,8 @@ impl SimRecords {
         if drafted != WriteAnswer::Written {
             return Ok(drafted);
         }
-        let claimed = self.write_control(job_id, expected, seen, control, false).await?;
+        let write = ControlWrite { expected, seen, newest: claim.number, control, settled: false };
+        let claimed = self.write_control(job_id, write).await?;
         if claimed != WriteAnswer::Written {
             return Ok(claimed);
         }
@@ -174,19 +176,17 @@ impl RecordsBackend for SimRecords {
         self.call(Writes::Again, move |s| s.write_desired(&id, &expected, &desired)).await
     }
 
-    async fn write_control(
-        &self,
-        job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
-    ) -> Answer<WriteAnswer> {
+    async fn write_control(&self, job_id: &JobId, write: ControlWrite<'_>) -> Answer<WriteAnswer> {
         let (id, expected, seen, control) =
-            (job_id.clone(), expected.cloned(), seen.clone(), control.clone());
+            (job_id.clone(), write.expected.cloned(), write.seen.clone(), write.control.clone());
         let blind = self.world.is(Mutation::NoCompareAndSwap);
-        let settled = settled || self.world.is(Mutation::LostMark);
-        self.write(move |s| s.write_control(&id, expected.as_ref(), &seen, &control, settled, blind)).await
+        let (newest, settled) = (write.newest, write.settled || self.world.is(Mutation::LostMark));
+        self.write(move |s| {
+            let expected = expected.as_ref();
+            let write = ControlWrite { expected, seen: &seen, newest, control: &control, settled };
+            s.write_control(&id, write, blind)
+        })
+        .await
     }
 
     async fn delete(
@@ -226,7 +226,9 @@ impl RecordsBackend for SimRecords {
             if !blind && s.load(&id, mutation).is_some_and(|l| !l.claim_stands(&token, claim.number)) {
                 return WriteAnswer::Conflict;
             }
-            let answer = s.write_control(&id, expected.as_ref(), &seen, &control, false, blind);
+            let (expected, newest) = (expected.as_ref(), claim.number);
+            let write = ControlWrite { expected, seen: &seen, newest, control: &control, settled: false };
+            let answer = s.write_control(&id, write, blind);
             if answer == WriteAnswer::Written {
                 s.draft(&id, &token, &claim);
                 s.judge_claim(&id, &token, claim.number);

@@ -1,7 +1,7 @@
 //! Sample values, fresh ones for each check, so that checks may share a store.
 
 use crate::clock::{fresh_token, fresh_write_id};
-use crate::records::NewJob;
+use crate::records::{ControlWrite, NewJob};
 use contract::{
     Accepted, Budget, Claim, Closing, Control, Created, Desired, Evidence, JobId, JsonText, LaunchRequest,
     LeaveReason, Outcome, PayloadRef, Phase, Program, Raw, Reason, Report, TaskId, Timestamp, Updated,
@@ -185,4 +185,15 @@ pub fn updated(raw: &Raw<Desired>, priority: i32) -> Raw<Desired> {
     let (cause, digest) = (Some("ä cause: \"why\"".to_owned()), "0123456789abcdef".to_owned());
     desired.updated = Some(Updated { by: "somebody".to_owned(), at: at(1), cause, digest });
     Raw::of(&desired)
+}
+
+/// A write of `control` by somebody who knows every attempt.
+#[must_use]
+pub fn write<'a>(
+    expected: Option<&'a Raw<Control>>,
+    seen: &'a Raw<Desired>,
+    control: &'a Control,
+    settled: bool,
+) -> ControlWrite<'a> {
+    ControlWrite { expected, seen, newest: u32::MAX, control, settled }
 }

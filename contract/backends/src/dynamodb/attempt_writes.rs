@@ -3,12 +3,13 @@
 
 use super::client::patiently;
 use super::client::{Item, Write, Written, write};
-use super::job_writes::{Respelled, Seen, control_refused, control_write};
+use super::job_writes::{NEWEST, Respelled, Seen, control_refused, control_write};
 use super::read::{optional_section, section};
 use super::records::DynamoRecords;
 use super::section::{attribute, attribute_of};
 use super::transaction::{Step, transact};
-use crate::records::{GateAnswer, RecordsError, StartAnswer, WriteAnswer, claim_stands};
+use crate::records::{ControlWrite, GateAnswer, RecordsError, StartAnswer, WriteAnswer, claim_stands};
+use aws_sdk_dynamodb::types::AttributeValue;
 use contract::{
     Claim, Closing, Control, Desired, Gate, JobId, LaunchToken, LeaveReason, Raw, Report, TaskId,
 };
@@ -54,9 +55,11 @@ impl DynamoRecords {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Result<WriteAnswer, RecordsError> {
+        let next = ControlWrite { expected, seen, newest: claim.number, control, settled: false };
         let (mut wanted, mut wish) = (Seen::of(expected), Seen::of(Some(seen)));
         loop {
-            let job = control_write(&self.tables.jobs, job_id, &wanted, &wish, control, false);
+            let job = control_write(&self.tables.jobs, job_id, &wanted, &wish, &next)
+                .set(NEWEST, AttributeValue::N(claim.number.to_string()));
             let steps = [Step::Update(job), Step::Update(self.drafting(job_id, token, claim))];
             let Err(reasons) = patiently(|| transact(&self.client, &steps)).await? else { break };
             let [job, draft] = <[_; 2]>::try_from(reasons).unwrap_or([None, None]);
@@ -66,7 +69,7 @@ impl DynamoRecords {
                 }
                 // The draft is there already: an earlier call, whose claim may have been refused.
                 Some(_) => {
-                    let claimed = self.replace_control(job_id, expected, seen, control, false).await?;
+                    let claimed = self.replace_control(job_id, &next).await?;
                     if claimed != WriteAnswer::Written {
                         return Ok(claimed);
                     }

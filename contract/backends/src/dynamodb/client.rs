@@ -109,6 +109,13 @@ impl Write {
         self
     }
 
+    /// Only while the attribute is absent or a number that is not higher.
+    pub(super) fn if_at_most(mut self, name: &str, most: u32) -> Self {
+        let (name, most) = (self.name(name), self.value(AttributeValue::N(most.to_string())));
+        self.conditions.push(format!("(attribute_not_exists({name}) OR {name} <= {most})"));
+        self
+    }
+
     /// Only while the member of a map is one of these words.
     pub(super) fn if_member_in(mut self, name: &str, member: &str, words: &[&str]) -> Self {
         let path = format!("{}.{}", self.name(name), self.name(member));

@@ -8,7 +8,7 @@ use super::schema::{active_shard, expiry_shard};
 use super::section::{Section, attribute, attribute_of, text};
 use super::transaction::{Step, transact};
 use crate::clock::fresh_write_id;
-use crate::records::{CreateAnswer, NewJob, RecordsError, WriteAnswer};
+use crate::records::{ControlWrite, CreateAnswer, NewJob, RecordsError, WriteAnswer};
 use aws_sdk_dynamodb::types::AttributeValue;
 use contract::{Attempt, Control, Desired, JobId, Raw, Timestamp};
 
@@ -80,21 +80,26 @@ impl Respelled {
     }
 }
 
+/// The number of the newest attempt that was claimed. It stands beside `control`, because that may be wiped or put back
+/// by hand, and the attempts are items of their own, which no condition of this one reaches.
+pub(super) const NEWEST: &str = "newest_attempt";
+
 /// The write of `control` and everything that goes with it.
 pub(super) fn control_write(
     table: &str,
     job_id: &JobId,
     expected: &Seen<'_>,
     seen: &Seen<'_>,
-    next: &Control,
-    settled: bool,
+    wanted: &ControlWrite<'_>,
 ) -> Write {
+    let (next, settled) = (wanted.control, wanted.settled);
     let write = Write::to(table, [("job_id", job_id.as_str())])
         .set("control", attribute_of(next))
         .set("status", attribute_of(&next.view()))
         .if_there("job_id")
         .if_is("desired", seen.attribute())
-        .if_is("control", expected.attribute());
+        .if_is("control", expected.attribute())
+        .if_at_most(NEWEST, wanted.newest);
     // An unsettled job gets its mark back even if somebody removed it by hand.
     let write = match settled {
         true => write.remove("active_shard"),
@@ -165,18 +170,17 @@ impl DynamoRecords {
     pub(super) async fn replace_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        next: &Control,
-        settled: bool,
+        wanted: &ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError> {
-        let (mut expected, mut seen) = (Seen::of(expected), Seen::of(Some(seen)));
+        let (mut expected, mut seen) = (Seen::of(wanted.expected), Seen::of(Some(wanted.seen)));
         loop {
-            let update = control_write(&self.tables.jobs, job_id, &expected, &seen, next, settled);
+            let update = control_write(&self.tables.jobs, job_id, &expected, &seen, wanted);
             match write(&self.client, &update).await? {
                 Written::Done => return Ok(WriteAnswer::Written),
                 Written::Refused(item) => {
-                    if let Some(answer) = control_refused(item.as_ref(), &mut expected, &mut seen, next) {
+                    if let Some(answer) =
+                        control_refused(item.as_ref(), &mut expected, &mut seen, wanted.control)
+                    {
                         return Ok(answer);
                     }
                 }

@@ -5,8 +5,8 @@ use super::order::Order;
 use crate::aws::{self, Limits};
 use crate::hints::{ChangeFeed, Hints, HintsError, Interest};
 use crate::records::{
-    CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError, Revision,
-    ScanPage, StartAnswer, WriteAnswer,
+    ControlWrite, CreateAnswer, GateAnswer, ListQuery, Loaded, NewJob, Page, RecordsBackend, RecordsError,
+    Revision, ScanPage, StartAnswer, WriteAnswer,
 };
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -110,12 +110,9 @@ impl RecordsBackend for DynamoRecords {
     async fn write_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError> {
-        self.replace_control(job_id, expected, seen, control, settled).await
+        self.replace_control(job_id, &write).await
     }
 
     async fn delete(

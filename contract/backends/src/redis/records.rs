@@ -64,22 +64,25 @@ fn flag(is_so: bool) -> &'static [u8] {
 struct Controlled<'a> {
     expected: Option<&'a Raw<Control>>,
     seen: &'a Raw<Desired>,
+    newest: String,
     control: Raw<Control>,
     status: Raw<StatusView>,
     expires: String,
 }
 
 impl<'a> Controlled<'a> {
-    fn new(expected: Option<&'a Raw<Control>>, seen: &'a Raw<Desired>, control: &Control) -> Self {
+    fn of(write: &ControlWrite<'a>) -> Self {
+        let ControlWrite { expected, seen, newest, control, settled: _ } = *write;
         let expires = control.expires_at.map_or_else(String::new, |at| at.millis().to_string());
-        Self { expected, seen, control: Raw::of(control), status: Raw::of(&control.view()), expires }
+        let (newest, status) = (newest.to_string(), Raw::of(&control.view()));
+        Self { expected, seen, newest, control: Raw::of(control), status, expires }
     }
 
-    fn arguments(&self) -> [&[u8]; 6] {
+    fn arguments(&self) -> [&[u8]; 7] {
         let [known, expected] = maybe(self.expected);
-        let texts = [self.seen.text(), self.control.text(), self.status.text(), &self.expires];
-        let [seen, control, status, expires] = texts.map(str::as_bytes);
-        [known, expected, seen, control, status, expires]
+        let texts = [self.seen.text(), &self.newest, self.control.text(), self.status.text(), &self.expires];
+        let [seen, newest, control, status, expires] = texts.map(str::as_bytes);
+        [known, expected, seen, newest, control, status, expires]
     }
 }
 
@@ -191,8 +194,7 @@ impl RedisRecords {
         follows: Option<ControlWrite<'_>>,
     ) -> Result<Closed, RecordsError> {
         let raw = Raw::of(closing);
-        let next = follows
-            .map(|write| (Controlled::new(write.expected, write.seen, write.control), flag(write.settled)));
+        let next = follows.map(|write| (Controlled::of(&write), flag(write.settled)));
         let mut arguments = [job_id.as_str(), token.as_str(), raw.text()].map(str::as_bytes).to_vec();
         if let Some((controlled, settled)) = &next {
             arguments.extend(controlled.arguments());
@@ -355,15 +357,12 @@ impl RecordsBackend for RedisRecords {
     async fn write_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError> {
-        let controlled = Controlled::new(expected, seen, control);
+        let controlled = Controlled::of(&write);
         let mut arguments = vec![job_id.as_str().as_bytes()];
         arguments.extend(controlled.arguments());
-        arguments.push(flag(settled));
+        arguments.push(flag(write.settled));
         self.write(|s| &s.control, &arguments).await
     }
 
@@ -397,7 +396,8 @@ impl RecordsBackend for RedisRecords {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Result<WriteAnswer, RecordsError> {
-        let controlled = Controlled::new(expected, seen, control);
+        let newest = claim.number;
+        let controlled = Controlled::of(&ControlWrite { expected, seen, newest, control, settled: false });
         let (number, claim) = (claim.number.to_string(), Raw::of(claim));
         let mut arguments = controlled.arguments().to_vec();
         arguments.extend([job_id.as_str(), token.as_str(), &number, claim.text()].map(str::as_bytes));

@@ -2,7 +2,7 @@
 //! leaves that transaction to be rolled back. Sections are written whole, and conditions compare the
 //! stored text byte by byte.
 
-use crate::records::{CreateAnswer, GateAnswer, NewJob, StartAnswer, WriteAnswer};
+use crate::records::{ControlWrite, CreateAnswer, GateAnswer, NewJob, StartAnswer, WriteAnswer};
 use crate::sqlite::read;
 use contract::{
     Claim, Closing, Control, Created, Desired, Gate, JobId, LaunchToken, LeaveReason, Raw, Report, TaskId,
@@ -10,8 +10,11 @@ use contract::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// The sections that a control write stores, as text.
+/// A [`ControlWrite`] as text.
 pub(super) struct ControlText {
+    expected: Option<Raw<Control>>,
+    seen: Raw<Desired>,
+    newest: u32,
     control: Raw<Control>,
     status: String,
     expires_at: Option<i64>,
@@ -19,8 +22,12 @@ pub(super) struct ControlText {
 }
 
 impl ControlText {
-    pub(super) fn of(control: &Control, settled: bool) -> Self {
+    pub(super) fn of(write: &ControlWrite<'_>) -> Self {
+        let ControlWrite { expected, seen, newest, control, settled } = *write;
         Self {
+            expected: expected.cloned(),
+            seen: seen.clone(),
+            newest,
             control: Raw::of(control),
             status: Raw::of(&control.view()).text().to_owned(),
             expires_at: control.expires_at.map(Timestamp::millis),
@@ -91,22 +98,22 @@ fn found(ours: Option<bool>) -> rusqlite::Result<WriteAnswer> {
 pub(super) fn write_control(
     conn: &Connection,
     job_id: &JobId,
-    expected: Option<&str>,
-    seen: &Raw<Desired>,
     next: &ControlText,
 ) -> rusqlite::Result<WriteAnswer> {
     // An unsettled job gets its mark back even if somebody cleared it by hand.
     let sql = "UPDATE jobs SET control = ?4, status = ?5, expires_at = ?6, active = ?7,
                       revision = (SELECT last + 1 FROM revisions)
-               WHERE job_id = ?1 AND control IS ?2 AND desired = ?3";
+               WHERE job_id = ?1 AND control IS ?2 AND desired = ?3
+               AND NOT EXISTS (SELECT 1 FROM attempts WHERE job_id = ?1 AND number > ?8)";
     let written = conn.prepare_cached(sql)?.execute(params![
         job_id.as_str(),
-        expected,
-        seen.text(),
+        next.expected.as_ref().map(Raw::text),
+        next.seen.text(),
         next.control.text(),
         next.status,
         next.expires_at,
         !next.settled,
+        next.newest,
     ])?;
     if written == 1 {
         count(conn)?;
@@ -186,18 +193,12 @@ pub(super) struct ClaimText {
 
 /// Draft and claim in one transaction: a claim that meets a conflict, or another attempt that is open, leaves
 /// nothing behind.
-pub(super) fn claim(
-    conn: &Connection,
-    job_id: &JobId,
-    expected: Option<&str>,
-    seen: &Raw<Desired>,
-    next: &ClaimText,
-) -> rusqlite::Result<WriteAnswer> {
+pub(super) fn claim(conn: &Connection, job_id: &JobId, next: &ClaimText) -> rusqlite::Result<WriteAnswer> {
     let known = drafted(conn, job_id, &next.token, &next.claim)?;
     if known == Some(false) || another_stands_in_the_way(conn, job_id, next)? {
         return Ok(WriteAnswer::Conflict);
     }
-    let answer = write_control(conn, job_id, expected, seen, &next.control)?;
+    let answer = write_control(conn, job_id, &next.control)?;
     if answer == WriteAnswer::Written && known.is_none() {
         insert_attempt(conn, job_id, &next.token, next.number, &next.claim)?;
     }

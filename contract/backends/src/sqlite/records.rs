@@ -293,16 +293,11 @@ impl RecordsBackend for SqliteRecords {
     async fn write_control(
         &self,
         job_id: &JobId,
-        expected: Option<&Raw<Control>>,
-        seen: &Raw<Desired>,
-        control: &Control,
-        settled: bool,
+        write: ControlWrite<'_>,
     ) -> Result<WriteAnswer, RecordsError> {
-        let next = ControlText::of(control, settled);
-        let (job_id, expected, seen) = (job_id.clone(), expected.cloned(), seen.clone());
+        let (job_id, next) = (job_id.clone(), ControlText::of(&write));
         self.write(Act::Control, move |conn, effects| {
-            let expected = expected.as_ref().map(Raw::text);
-            let answer = ops::write_control(conn, &job_id, expected, &seen, &next)?;
+            let answer = ops::write_control(conn, &job_id, &next)?;
             effects.status_written(&job_id, answer);
             Ok(answer)
         })
@@ -343,15 +338,16 @@ impl RecordsBackend for SqliteRecords {
         seen: &Raw<Desired>,
         control: &Control,
     ) -> Result<WriteAnswer, RecordsError> {
+        let write = ControlWrite { expected, seen, newest: claim.number, control, settled: false };
         let next = ClaimText {
             token: token.clone(),
             number: claim.number,
             claim: Raw::of(claim),
-            control: ControlText::of(control, false),
+            control: ControlText::of(&write),
         };
-        let (job_id, expected, seen) = (job_id.clone(), expected.cloned(), seen.clone());
+        let job_id = job_id.clone();
         self.write(Act::Claim, move |conn, effects| {
-            let answer = ops::claim(conn, &job_id, expected.as_ref().map(Raw::text), &seen, &next)?;
+            let answer = ops::claim(conn, &job_id, &next)?;
             effects.status_written(&job_id, answer);
             Ok(answer)
         })
@@ -386,8 +382,7 @@ impl RecordsBackend for SqliteRecords {
         closing: &Closing,
         write: ControlWrite<'_>,
     ) -> Result<Closed, RecordsError> {
-        let next = ControlText::of(write.control, write.settled);
-        let (expected, seen) = (write.expected.cloned(), write.seen.clone());
+        let next = ControlText::of(&write);
         let (job_id, token, text, closing) =
             (job_id.clone(), token.clone(), Raw::of(closing), closing.clone());
         self.write(Act::Close, move |conn, effects| {
@@ -395,8 +390,7 @@ impl RecordsBackend for SqliteRecords {
             if closed != WriteAnswer::Written {
                 return Ok(Closed { closing: closed, control: None });
             }
-            let expected = expected.as_ref().map(Raw::text);
-            let written = ops::write_control(conn, &job_id, expected, &seen, &next)?;
+            let written = ops::write_control(conn, &job_id, &next)?;
             effects.status_written(&job_id, written);
             Ok(Closed { closing: closed, control: Some(written) })
         })

@@ -77,9 +77,15 @@ pub(crate) async fn a_single_field_of_desired_is_edited_in_place(store: Store) {
     assert_eq!(stored.desired(), Ok(expected));
     // Nobody decides over an edit that he has not seen.
     let next = fx::waiting();
-    assert_eq!(records.write_control(id, None, &seen, &next, true).await, Ok(WriteAnswer::Conflict));
+    assert_eq!(
+        records.write_control(id, fx::write(None, &seen, &next, true)).await,
+        Ok(WriteAnswer::Conflict)
+    );
     assert_eq!(records.write_desired(id, &seen, &fx::edited(&seen, 1)).await, Ok(WriteAnswer::Conflict));
-    assert_eq!(records.write_control(id, None, &stored.desired, &next, true).await, Ok(WriteAnswer::Written));
+    assert_eq!(
+        records.write_control(id, fx::write(None, &stored.desired, &next, true)).await,
+        Ok(WriteAnswer::Written)
+    );
 }
 
 pub(crate) async fn a_desired_pasted_as_a_string_is_read_and_compared_and_replaced_by_a_map(store: Store) {
@@ -91,7 +97,8 @@ pub(crate) async fn a_desired_pasted_as_a_string_is_read_and_compared_and_replac
         let stored = records.job(id).await.unwrap().unwrap();
         assert_eq!((stored.desired.text(), stored.desired().unwrap().job_type.as_str()), (&*text, "echo"));
         let (control, next) = (stored.control, fx::waiting());
-        let answer = records.write_control(id, control.as_ref(), &stored.desired, &next, false).await;
+        let answer =
+            records.write_control(id, fx::write(control.as_ref(), &stored.desired, &next, false)).await;
         assert_eq!(answer, Ok(WriteAnswer::Written), "{text}");
         let edited = fx::edited(&stored.desired, 3);
         assert_eq!(records.write_desired(id, &stored.desired, &edited).await, Ok(WriteAnswer::Written));
@@ -108,7 +115,7 @@ pub(crate) async fn a_desired_that_was_removed_can_be_seen_and_written_anew(stor
     let stored = records.job(id).await.unwrap().unwrap();
     assert_eq!(stored.desired.text(), "");
     assert!(stored.desired().is_err());
-    let answer = records.write_control(id, None, &stored.desired, &fx::waiting(), false).await;
+    let answer = records.write_control(id, fx::write(None, &stored.desired, &fx::waiting(), false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     assert_eq!(
         records.write_desired(id, &stored.desired, &fx::desired(&new)).await,
@@ -133,7 +140,9 @@ pub(crate) async fn a_set_in_place_of_a_map_is_an_error_that_names_the_field_and
         assert!(error.contains(&format!("/{field}")), "{error}");
         // The reconciler says InvalidRecord, on the condition that it is still so.
         let next = fx::waiting();
-        let answer = records.write_control(id, stored.control.as_ref(), &stored.desired, &next, false).await;
+        let answer = records
+            .write_control(id, fx::write(stored.control.as_ref(), &stored.desired, &next, false))
+            .await;
         assert_eq!(answer, Ok(WriteAnswer::Written), "{field}");
         let answer = records.write_desired(id, &stored.desired, &fx::desired(&new)).await;
         assert_eq!(answer, Ok(WriteAnswer::Written), "{field}");
@@ -150,7 +159,8 @@ pub(crate) async fn numbers_in_another_spelling_are_the_same_numbers(store: Stor
         let stored = records.job(id).await.unwrap().unwrap();
         assert_eq!(stored.desired().unwrap().priority, 7, "{spelling}");
         let next = fx::waiting();
-        let answer = records.write_control(id, control.as_ref(), &stored.desired, &next, false).await;
+        let answer =
+            records.write_control(id, fx::write(control.as_ref(), &stored.desired, &next, false)).await;
         assert_eq!(answer, Ok(WriteAnswer::Written), "{spelling}");
         control = Some(Raw::of(&next));
     }
@@ -252,7 +262,10 @@ pub(crate) async fn a_job_with_more_attempts_than_a_transaction_holds_is_deleted
     let records = records(&store);
     let (new, control) = (job(&records).await, fx::waiting());
     let (id, seen, raw) = (&new.job_id, fx::desired(&new), Raw::of(&control));
-    assert_eq!(records.write_control(id, None, &seen, &control, false).await, Ok(WriteAnswer::Written));
+    assert_eq!(
+        records.write_control(id, fx::write(None, &seen, &control, false)).await,
+        Ok(WriteAnswer::Written)
+    );
     for number in 1..=201 {
         let token = fresh_token();
         assert_eq!(records.draft(id, &token, &fx::claim(number)).await, Ok(WriteAnswer::Written));
@@ -285,7 +298,8 @@ pub(crate) async fn a_desired_that_does_not_fit_is_refused_in_words(store: Store
     assert_eq!(records.create(&new).await, Ok(CreateAnswer::Created));
     let mut control = fx::waiting();
     control.message = "x".repeat(8192);
-    let answer = records.write_control(&new.job_id, None, &fx::desired(&new), &control, false).await;
+    let answer =
+        records.write_control(&new.job_id, fx::write(None, &fx::desired(&new), &control, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     desired.payload = payload(380_000);
     let answer = records.create(&fx::new_job_of(desired.clone())).await;

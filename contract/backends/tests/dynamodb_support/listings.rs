@@ -92,7 +92,10 @@ pub(crate) async fn a_revision_changes_at_once_with_an_edit_and_otherwise_once_p
     eventually("it is active", || async { revision(&calm, id).await.is_some() }).await;
     let first = revision(&calm, id).await;
     // What the reconciler writes needs no second look by the reconciler.
-    assert_eq!(calm.write_control(id, None, &seen, &fx::waiting(), false).await, Ok(WriteAnswer::Written));
+    assert_eq!(
+        calm.write_control(id, fx::write(None, &seen, &fx::waiting(), false)).await,
+        Ok(WriteAnswer::Written)
+    );
     assert_eq!(revision(&calm, id).await, first);
     assert_eq!(calm.write_desired(id, &seen, &fx::edited(&seen, 1)).await, Ok(WriteAnswer::Written));
     eventually("an edit", || async { revision(&calm, id).await != first }).await;
@@ -110,7 +113,7 @@ pub(crate) async fn a_scan_finds_each_finished_job_once_within_its_budget(store:
             let done = fx::finished(1, &fresh_token(), fx::at(100));
             let seen = fx::desired(&new);
             assert_eq!(
-                records.write_control(&new.job_id, None, &seen, &done, true).await,
+                records.write_control(&new.job_id, fx::write(None, &seen, &done, true)).await,
                 Ok(WriteAnswer::Written)
             );
             finished.insert(new.job_id);

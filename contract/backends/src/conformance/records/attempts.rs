@@ -4,7 +4,7 @@
 use super::Fixture;
 use crate::clock::fresh_token;
 use crate::conformance::fixtures::{
-    at, claim, closing, desired, edited, finished, job_id, launching, outcome, report, task, waiting,
+    at, claim, closing, desired, edited, finished, job_id, launching, outcome, report, task, waiting, write,
 };
 use crate::conformance::wait::all;
 use crate::records::{Closed, ControlWrite, GateAnswer, StartAnswer, WriteAnswer};
@@ -233,7 +233,7 @@ pub async fn an_end_and_the_control_that_follows_are_stored_together(f: &Fixture
     let (new, token, control) = f.claimed().await;
     let (r, id, seen) = (&f.records, &new.job_id, desired(&new));
     let (next, first) = (finished(1, &token, at(100)), closing());
-    let write = ControlWrite { expected: Some(&control), seen: &seen, control: &next, settled: true };
+    let write = write(Some(&control), &seen, &next, true);
     assert_eq!(r.seal(id, &token, LeaveReason::Cancelled).await, Ok(GateAnswer::Written));
     let both = Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Written) };
     for _ in 0..2 {
@@ -254,7 +254,7 @@ pub async fn an_end_stands_although_the_control_that_follows_meets_a_conflict(f:
     let edit = edited(&seen, 7);
     assert_eq!(r.write_desired(id, &seen, &edit).await, Ok(WriteAnswer::Written));
     let (next, end) = (finished(1, &token, at(100)), closing());
-    let write = ControlWrite { expected: Some(&control), seen: &seen, control: &next, settled: true };
+    let write = write(Some(&control), &seen, &next, true);
     let closed = r.close_and_write(id, &token, &end, write).await;
     assert_eq!(closed, Ok(Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Conflict) }));
     let loaded = f.load(id).await;
@@ -276,4 +276,25 @@ pub async fn a_gate_that_cannot_be_decoded_refuses_everybody_with_its_text(f: &F
         assert_eq!(r.finish(id, &token, &task("a"), &outcome()).await, refused);
         assert_eq!(f.attempt(id, &token).await.gate, Some(gate));
     }
+}
+
+/// What a leader has read that stood still since before the claim, once somebody has wiped `control`.
+pub async fn control_is_written_by_who_has_seen_the_newest_attempt_only(f: &Fixture) {
+    let (new, token, control) = f.claimed().await;
+    let (r, id, seen) = (&f.records, &new.job_id, desired(&new));
+    f.tamper(id, None, "control", None).await;
+    let (next, end) = (waiting(), closing());
+    let long_ago = ControlWrite { newest: 0, ..write(None, &seen, &next, false) };
+    assert_eq!(r.write_control(id, long_ago).await, Ok(WriteAnswer::Conflict));
+    assert_eq!(f.load(id).await.job.control, None);
+    assert_eq!(r.seal(id, &token, LeaveReason::Cancelled).await, Ok(GateAnswer::Written));
+    let closed = Closed { closing: WriteAnswer::Written, control: Some(WriteAnswer::Conflict) };
+    assert_eq!(r.close_and_write(id, &token, &end, long_ago).await, Ok(closed));
+    let again = control.parse().expect("a control");
+    let put_back = ControlWrite { newest: 1, ..write(None, &seen, &again, false) };
+    assert_eq!(r.write_control(id, put_back).await, Ok(WriteAnswer::Written));
+    let settled = ControlWrite { newest: 0, ..write(Some(&control), &seen, &next, true) };
+    assert_eq!(r.write_control(id, settled).await, Ok(WriteAnswer::Conflict));
+    let loaded = f.load(id).await;
+    assert_eq!((loaded.job.control, loaded.job.active), (Some(control), true));
 }

@@ -5,7 +5,7 @@ use super::Fixture;
 use crate::clock::fresh_token;
 use crate::conformance::fixtures::{
     at, claim, closing, desired, edited, finished, job_id, launching, new_job, new_job_of, outcome, report,
-    task, updated, waiting,
+    task, updated, waiting, write,
 };
 use crate::conformance::wait::all;
 use crate::records::{CreateAnswer, GateAnswer, StartAnswer, WriteAnswer};
@@ -93,7 +93,7 @@ pub async fn who_changed_desired_and_why_is_kept_beside_an_edit_by_others(f: &Fi
     let read = f.load(&new.job_id).await.job;
     assert_eq!(read.desired().unwrap().updated, job.desired().unwrap().updated);
     let control = waiting();
-    let seen = f.records.write_control(&new.job_id, None, &read.desired, &control, false).await;
+    let seen = f.records.write_control(&new.job_id, write(None, &read.desired, &control, false)).await;
     assert_eq!(seen, Ok(WriteAnswer::Written));
 }
 
@@ -115,7 +115,7 @@ pub async fn control_is_written_only_while_control_and_desired_are_as_seen(f: &F
     let (first, second) = (waiting(), waiting());
     let write = |expected: Option<Raw<Control>>, seen: Raw<Desired>, next: Control| {
         let job_id = new.job_id.clone();
-        async move { f.records.write_control(&job_id, expected.as_ref(), &seen, &next, false).await }
+        async move { f.records.write_control(&job_id, write(expected.as_ref(), &seen, &next, false)).await }
     };
     let (one, two) = (Raw::of(&first), Raw::of(&second));
     assert_eq!(write(Some(two.clone()), seen.clone(), first.clone()).await, Ok(WriteAnswer::Conflict));
@@ -134,20 +134,21 @@ pub async fn a_control_write_repeated_with_its_version_counts_as_done(f: &Fixtur
     let new = f.job().await;
     let (seen, control) = (desired(&new), waiting());
     for _ in 0..2 {
-        let answer = f.records.write_control(&new.job_id, None, &seen, &control, false).await;
+        let answer = f.records.write_control(&new.job_id, write(None, &seen, &control, false)).await;
         assert_eq!(answer, Ok(WriteAnswer::Written));
     }
     // Even when somebody edited the job since.
     let answer = f.records.write_desired(&new.job_id, &seen, &edited(&seen, 1)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
-    let answer = f.records.write_control(&new.job_id, None, &seen, &control, false).await;
+    let answer = f.records.write_control(&new.job_id, write(None, &seen, &control, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     // But not when another write followed it.
     let seen = edited(&seen, 1);
     let next = waiting();
-    let answer = f.records.write_control(&new.job_id, Some(&Raw::of(&control)), &seen, &next, false).await;
+    let answer =
+        f.records.write_control(&new.job_id, write(Some(&Raw::of(&control)), &seen, &next, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
-    let answer = f.records.write_control(&new.job_id, None, &seen, &control, false).await;
+    let answer = f.records.write_control(&new.job_id, write(None, &seen, &control, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Conflict));
 }
 
@@ -156,7 +157,8 @@ pub async fn control_and_status_are_written_together(f: &Fixture) {
     let job = f.load(&new.job_id).await.job;
     assert_eq!(job.status.unwrap().parse().unwrap(), claimed.parse().unwrap().view());
     let done = finished(1, &token, at(100));
-    let answer = f.records.write_control(&new.job_id, Some(&claimed), &desired(&new), &done, true).await;
+    let answer =
+        f.records.write_control(&new.job_id, write(Some(&claimed), &desired(&new), &done, true)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     let job = f.load(&new.job_id).await.job;
     assert_eq!((job.view(), job.view().status), (done.view(), Status::Succeeded));
@@ -165,12 +167,12 @@ pub async fn control_and_status_are_written_together(f: &Fixture) {
 pub async fn the_active_mark_is_cleared_by_a_settled_control_and_set_by_an_edit(f: &Fixture) {
     let new = f.job().await;
     let (seen, first) = (desired(&new), waiting());
-    let answer = f.records.write_control(&new.job_id, None, &seen, &first, false).await;
+    let answer = f.records.write_control(&new.job_id, write(None, &seen, &first, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     assert!(f.load(&new.job_id).await.job.active);
     let first = Raw::of(&first);
     let done = finished(1, &fresh_token(), at(100));
-    let answer = f.records.write_control(&new.job_id, Some(&first), &seen, &done, true).await;
+    let answer = f.records.write_control(&new.job_id, write(Some(&first), &seen, &done, true)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     assert!(!f.load(&new.job_id).await.job.active);
     let next = edited(&seen, 1);
@@ -178,7 +180,7 @@ pub async fn the_active_mark_is_cleared_by_a_settled_control_and_set_by_an_edit(
     assert!(f.load(&new.job_id).await.job.active);
     // A settled write that has not seen the edit does not clear it.
     let (done, again) = (Raw::of(&done), finished(1, &fresh_token(), at(100)));
-    let answer = f.records.write_control(&new.job_id, Some(&done), &seen, &again, true).await;
+    let answer = f.records.write_control(&new.job_id, write(Some(&done), &seen, &again, true)).await;
     assert_eq!(answer, Ok(WriteAnswer::Conflict));
     assert!(f.load(&new.job_id).await.job.active);
 }
@@ -206,7 +208,7 @@ pub async fn writes_need_their_record_and_make_no_ghosts(f: &Fixture) {
     let (seen, control) = (desired(&new_job()), waiting());
     assert_eq!(r.write_desired(&id, &seen, &edited(&seen, 1)).await, Ok(WriteAnswer::NotFound));
     for expected in [None, Some(&Raw::of(&waiting()))] {
-        let answer = r.write_control(&id, expected, &seen, &control, false).await;
+        let answer = r.write_control(&id, write(expected, &seen, &control, false)).await;
         assert_eq!(answer, Ok(WriteAnswer::NotFound));
     }
     let answer = r.claim(&id, &token, &claim(1), None, &seen, &launching(1, &token)).await;
@@ -234,8 +236,10 @@ pub async fn a_broken_desired_blocks_nothing_and_can_be_edited_away(f: &Fixture)
         assert_eq!(job.desired.text(), text);
         // The reconciler says InvalidRecord, and that condition compares the broken text.
         let (control, expected) = (waiting(), job.control);
-        let answer =
-            f.records.write_control(&new.job_id, expected.as_ref(), &job.desired, &control, false).await;
+        let answer = f
+            .records
+            .write_control(&new.job_id, write(expected.as_ref(), &job.desired, &control, false))
+            .await;
         assert_eq!(answer, Ok(WriteAnswer::Written), "{text}");
     }
     let broken = Raw::stored("{\"job_type\": \"echo\" }  ");
@@ -250,9 +254,10 @@ pub async fn a_wiped_control_can_be_written_anew_and_the_attempts_are_still_ther
     let loaded = f.load(&new.job_id).await;
     assert_eq!((loaded.job.control, loaded.attempts.len()), (None, 1));
     let next = waiting();
-    let answer = f.records.write_control(&new.job_id, Some(&control), &desired(&new), &next, false).await;
+    let answer =
+        f.records.write_control(&new.job_id, write(Some(&control), &desired(&new), &next, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Conflict));
-    let answer = f.records.write_control(&new.job_id, None, &desired(&new), &next, false).await;
+    let answer = f.records.write_control(&new.job_id, write(None, &desired(&new), &next, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     assert_eq!(f.load(&new.job_id).await.attempts[0].token, token);
 }

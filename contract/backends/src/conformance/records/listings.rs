@@ -3,7 +3,9 @@
 
 use super::Fixture;
 use crate::clock::fresh_token;
-use crate::conformance::fixtures::{at, closing, desired, edited, finished, outcome, report, task, waiting};
+use crate::conformance::fixtures::{
+    at, closing, desired, edited, finished, outcome, report, task, waiting, write,
+};
 use crate::conformance::wait::eventually;
 use crate::records::{GateAnswer, ListQuery, Revision, WriteAnswer};
 use contract::{JobId, LeaveReason, Raw};
@@ -30,7 +32,10 @@ pub async fn every_change_of_a_job_or_its_attempts_changes_its_revision(f: &Fixt
     assert_eq!(r.write_desired(id, &seen, &edited(&seen, 1)).await, Ok(WriteAnswer::Written));
     changed(f, id, &mut known, "an edit").await;
     let (next, seen) = (waiting(), edited(&seen, 1));
-    assert_eq!(r.write_control(id, Some(&control), &seen, &next, false).await, Ok(WriteAnswer::Written));
+    assert_eq!(
+        r.write_control(id, write(Some(&control), &seen, &next, false)).await,
+        Ok(WriteAnswer::Written)
+    );
     changed(f, id, &mut known, "a control write").await;
     r.start(id, &token, &task("a"), &report(1)).await.unwrap();
     changed(f, id, &mut known, "a start").await;
@@ -48,7 +53,7 @@ pub async fn every_change_of_a_job_or_its_attempts_changes_its_revision(f: &Fixt
     f.tamper(id, None, "control", None).await;
     changed(f, id, &mut known, "a hand edit").await;
     let done = finished(1, &fresh_token(), at(100));
-    assert_eq!(r.write_control(id, None, &seen, &done, true).await, Ok(WriteAnswer::Written));
+    assert_eq!(r.write_control(id, write(None, &seen, &done, true)).await, Ok(WriteAnswer::Written));
     eventually("a settled job is not listed", || async { revision(f, id).await.is_none() }).await;
 }
 
@@ -85,7 +90,7 @@ pub async fn expired_jobs_are_listed_from_their_time_on(f: &Fixture) {
     let (id, seen) = (&new.job_id, desired(&new));
     let end = at(1_000_000_000);
     let done = finished(1, &token, end);
-    let answer = f.records.write_control(id, Some(&control), &seen, &done, true).await;
+    let answer = f.records.write_control(id, write(Some(&control), &seen, &done, true)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     eventually("the job has expired", || async {
         f.records.list_expired(end, usize::MAX).await.unwrap().contains(id)
@@ -94,7 +99,7 @@ pub async fn expired_jobs_are_listed_from_their_time_on(f: &Fixture) {
     assert!(!f.records.list_expired(end.plus_millis(-1), usize::MAX).await.unwrap().contains(id));
     let other = f.job().await;
     let gone = finished(1, &token, at(0));
-    let answer = f.records.write_control(&other.job_id, None, &desired(&other), &gone, true).await;
+    let answer = f.records.write_control(&other.job_id, write(None, &desired(&other), &gone, true)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     eventually("at most as many as asked for", || async {
         f.records.list_expired(end, 1).await.unwrap().len() == 1
@@ -102,7 +107,7 @@ pub async fn expired_jobs_are_listed_from_their_time_on(f: &Fixture) {
     .await;
     // A new run takes the end back.
     let next = waiting();
-    let answer = f.records.write_control(id, Some(&Raw::of(&done)), &seen, &next, false).await;
+    let answer = f.records.write_control(id, write(Some(&Raw::of(&done)), &seen, &next, false)).await;
     assert_eq!(answer, Ok(WriteAnswer::Written));
     eventually("the job no longer expires", || async {
         !f.records.list_expired(end, usize::MAX).await.unwrap().contains(id)

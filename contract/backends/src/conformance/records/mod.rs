@@ -57,6 +57,7 @@ macro_rules! records_conformance {
             who_changed_desired_and_why_is_kept_beside_an_edit_by_others
             of_concurrent_edits_of_one_text_one_is_stored
             control_is_written_only_while_control_and_desired_are_as_seen
+            control_is_written_by_who_has_seen_the_newest_attempt_only
             a_control_write_repeated_with_its_version_counts_as_done
             control_and_status_are_written_together
             the_active_mark_is_cleared_by_a_settled_control_and_set_by_an_edit

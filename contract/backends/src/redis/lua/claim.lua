@@ -1,6 +1,6 @@
 -- Draft and claim at once: a claim that meets a conflict, or another attempt that is open or has as high a
 -- number, leaves nothing behind.
-local id, token, number, claim = ARGV[7], ARGV[8], tonumber(ARGV[9]), ARGV[10]
+local id, token, number, claim = ARGV[8], ARGV[9], tonumber(ARGV[10]), ARGV[11]
 local index, known = P .. 'attempts:' .. id, false
 local all = redis.call('ZRANGE', index, 0, -1, 'WITHSCORES')
 for i = 1, #all, 2 do
@@ -15,7 +15,7 @@ end
 local job = P .. 'job:' .. id
 if redis.call('HEXISTS', job, 'created') == 0 then return redis.call('EXISTS', job) == 1 and 0 or -1 end
 local told = ' ' .. token
-local done = write_control(id, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], '0', told)
+local done = write_control(id, ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], '0', told)
 if done == 1 and not known then
   redis.call('HSET', attempt_of(id, token), 'claim', claim)
   redis.call('ZADD', index, number, token)

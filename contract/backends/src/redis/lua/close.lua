@@ -14,7 +14,7 @@ if not f[2] then
 end
 local done = 0
 if ARGV[4] then
-  done = write_control(id, ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], told)
+  done = write_control(id, ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], told)
 end
 -- Else the message of the control speaks of the attempt as well.
 if told ~= '' and done ~= 1 then tell('hints', 'r ' .. id .. told) end

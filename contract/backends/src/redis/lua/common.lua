@@ -25,13 +25,15 @@ local function read_job(id)
 end
 
 -- Replaces control and status. 1: written, 0: the record is not as seen, -1: there is none.
-local function write_control(id, known, expected, seen, control, status, expires, settled, told)
+local function write_control(id, known, expected, seen, newest, control, status, expires, settled, told)
   local job = P .. 'job:' .. id
   local f = redis.call('HMGET', job, 'created', 'desired', 'control')
   if not f[1] and redis.call('EXISTS', job) == 0 then return -1 end
   local desired = f[1] and (f[2] or '') or GHOST
   local same = (known == '1' and f[3] == expected) or (known == '0' and not f[3])
-  if not same or desired ~= seen then return f[3] == control and 1 or 0 end
+  -- An attempt that the writer has not seen: control was wiped or put back since.
+  local unseen = redis.call('ZCOUNT', P .. 'attempts:' .. id, '(' .. newest, '+inf') > 0
+  if not same or desired ~= seen or unseen then return f[3] == control and 1 or 0 end
   if settled == '1' then
     redis.call('HSET', job, 'control', control, 'status', status, 'settled', redis.sha1hex(desired))
     redis.call('SREM', active_of(id), id)
