@@ -116,10 +116,18 @@ fn errors_stand_at_the_top_of_the_users_own_text_which_is_kept() {
 #[test]
 fn what_never_changes_is_refused_with_what_to_do_instead() {
     let lab = Lab::new();
-    let api = Double::of(vec![told(&get(), 200, job(0).to_string()).with(ETAG)]);
-    assert_snapshot!("edit_job_type", edit(&lab, &api, "s/^job_type: .*/job_type: other/", &["--yes"]));
+    let problem = json!({"type": "urn:agent-runner:problem:invalid-fields", "status": 422, "detail": "no",
+        "errors": [{"pointer": "/priority", "value": "5000", "message": "-1000 to 1000"},
+            {"pointer": "/job_type", "value": "other", "message": "never changes; POST /jobs"}]});
+    let api = Double::of(vec![
+        told(&get(), 200, job(0).to_string()).with(ETAG),
+        told(&dry(), 422, problem.to_string()),
+    ]);
+    let both = "s/^job_type: .*/job_type: other/; s/^priority: .*/priority: 5000/";
+    assert_snapshot!("edit_job_type", edit(&lab, &api, both, &["--yes"]));
+    assert_eq!(sent(&api, &dry()).len(), 1, "what else is wrong was asked for");
     assert_snapshot!("edit_not_yaml", edit(&lab, &api, "s/^priority: .*/priority: [1/", &["--yes"]));
-    assert!(sent(&api, &dry()).is_empty() && sent(&api, &write()).is_empty());
+    assert_eq!((sent(&api, &dry()).len(), sent(&api, &write()).len()), (1, 0));
 }
 
 #[test]

@@ -51,6 +51,9 @@ fn a_running_agent_is_followed_and_its_log_is_the_same_when_it_has_ended() {
     assert_eq!(stored.err, "--- stdout\n--- stderr\n");
     assert_eq!(call(&["logs", id, "--stream", "stdout", "--tail", "1"]).out, "second\n");
     assert_eq!(call(&["logs", id, "--stream", "stdout", "--raw"]).out, "\u{1b}[2Jfirst\nsecond\n");
+    let late = call(&["logs", id, "--since", "2100-01-01T00:00:00Z"]);
+    assert_eq!((late.code, late.out.as_str()), (Some(0), ""));
+    assert_eq!(late.err, "nothing was written since 2100-01-01T00:00:00Z\n");
     let none = call(&["logs", id, "--attempt", "7"]);
     assert!(none.code == Some(1) && none.err.contains("no attempt 7"), "{none:?}");
 }
@@ -70,6 +73,11 @@ fn run_without_a_server_shows_what_its_agent_writes() {
     for line in ["problem", "second", "SUCCEEDED"] {
         assert!(shown.contains(line), "{line} is not in {shown}");
     }
+    let end = shown.lines().last().unwrap_or_default();
+    assert!(end.contains("SUCCEEDED"), "what the agent wrote stands before its end: {shown}");
+    let count =
+        |word: &str| shown.lines().filter(|line| line.split_whitespace().nth(1) == Some(word)).count();
+    assert_eq!(["QUEUED", "RUNNING", "SUCCEEDED"].map(count), [1, 1, 1], "nothing is said twice: {shown}");
 }
 
 /// SHA-256 of `operator-token-of-a-test-0123456789abcdef` and `reader-token-of-a-test-0123456789abcdef`.

@@ -5,7 +5,7 @@ mod records;
 
 use insta::assert_snapshot;
 use lab::double::{Double, refused, told};
-use lab::{Lab, shot, shot_with};
+use lab::{Lab, Said, shot, shot_with};
 use records::{FAILED, RUNNING, WAITING, attempts, events, explained, failed, list, running, waiting};
 
 #[test]
@@ -33,10 +33,11 @@ fn get_prints_tables_names_json_and_yaml() {
 }
 
 #[test]
-fn jobs_are_named_as_kubectl_names_them_and_delete_says_what_to_type_instead() {
+fn jobs_are_named_as_kubectl_names_them_and_its_other_verbs_say_what_to_type_instead() {
     let lab = Lab::new();
     let api = Double::of(vec![
         told("GET /jobs?limit=50&label=team%3Dsearch", 200, list().to_string()),
+        told("GET /jobs?limit=50", 200, list().to_string()),
         told(&format!("GET /jobs/{RUNNING}"), 200, running().to_string()),
     ]);
     let plain = |arguments: &[&str]| {
@@ -45,11 +46,14 @@ fn jobs_are_named_as_kubectl_names_them_and_delete_says_what_to_type_instead() {
         ran.stdout
     };
     assert_eq!(plain(&["get", "jobs", "-l", "team=search"]), plain(&["get", "-l", "team=search"]));
+    assert_eq!(plain(&["get", "-l", "team==search"]), plain(&["get", "-l", "team=search"]));
+    assert_eq!(plain(&["--url", &api.url, "get", "-o", "yaml", "jobs"]), plain(&["get", "-o", "yaml"]));
     let one = plain(&["get", RUNNING]);
     for arguments in [&["get", "job", RUNNING][..], &["get", &format!("job/{RUNNING}")]] {
         assert_eq!(plain(arguments), one, "{arguments:?}");
     }
     assert_snapshot!("delete", shot(&lab, &api.url, &["delete", RUNNING]));
+    assert_snapshot!("apply", shot(&lab, &api.url, &["apply", "-f", "job.yaml"]));
 }
 
 #[test]
@@ -244,6 +248,40 @@ fn completion_knows_the_verbs_in_each_shell() {
         for word in ["describe", "healthcheck", "dry-run"] {
             assert!(said.out.contains(word), "{word} is not completed in {shell}");
         }
-        assert!(!said.out.contains("__worker"), "{shell}");
+        assert!(!said.out.contains("__worker") && !said.out.contains("__reference"), "{shell}");
+    }
+}
+
+/// Loads the script as a shell does, and asks for what would complete a line that ends with `$*`.
+const ASK: &str = r#"
+source "./$1"; shift
+COMP_WORDS=(agent-runner "$@")
+COMP_CWORD=$(($# > 0 ? $# : 1))
+function=$(complete -p agent-runner | sed 's/.* -F \([^ ]*\) .*/\1/')
+"$function" agent-runner "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+#[test]
+fn bash_completes_verbs_and_behind_a_verb_its_options_and_their_values() {
+    let lab = Lab::new();
+    lab.write("script", &lab.output(&["completion", "bash"]).out);
+    for (line, wanted) in [
+        (&["des"][..], &["describe"][..]),
+        (&["get", "--st"], &["--status"]),
+        (&["get", "--status", "F"], &["FAILED"]),
+        (&["get", "-o", "y"], &["yaml"]),
+        (&["logs", "--s"], &["--since", "--stream"]),
+        (&["completion", ""], &["bash", "fish", "zsh"]),
+        (&["--url", "u", "edit", "--d"], &["--dry-run"]),
+    ] {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", ASK, "bash", "script"]).args(line).current_dir(lab.path(""));
+        let said = Said::of(bash.output().expect("bash is there"));
+        let mut found: Vec<&str> = said.out.lines().collect();
+        // An argument may be an option as well.
+        found.retain(|word| line.last() != Some(&"") || !word.starts_with('-'));
+        found.sort_unstable();
+        assert_eq!(found, wanted, "{line:?}: {said:?}");
     }
 }

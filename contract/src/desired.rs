@@ -409,7 +409,11 @@ fn check_env(name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_label(name: &str, value: &str) -> Result<(), String> {
+/// Whether a job can have this label.
+///
+/// # Errors
+/// What is allowed.
+pub fn check_label(name: &str, value: &str) -> Result<(), String> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
     if name.is_empty() || name.len() > 63 || !name.bytes().all(fine) {
         return Err("label names are 1 to 63 of A-Z, a-z, 0-9, '-', '_', '.' and '/'".into());

@@ -39,7 +39,7 @@ pub use attempt::{
 pub use class::FailureClass;
 pub use cost::Price;
 pub use decode::{FieldError, Invalid};
-pub use desired::Desired;
+pub use desired::{Desired, check_label};
 pub use id::{JobId, LaunchToken, TaskId, WriteId};
 pub use job::{Accepted, Control, Created, Job, Phase, StatusView};
 pub use job_type::{JobType, JobTypes, Supports};

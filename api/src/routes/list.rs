@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use backends::{ListQuery, Listed};
-use contract::{Invalid, Status};
+use contract::{Invalid, Status, check_label};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,7 +108,10 @@ fn filter(params: &mut Params) -> Filter {
     });
     let labels = params.read_all("label", |text| {
         let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v.to_owned())));
-        if name.is_empty() { Err("name=value, or name".to_owned()) } else { Ok((name.to_owned(), value)) }
+        // What no job can have is a mistake, as the `!=` and `in` of other selectors: found nothing would hide it.
+        check_label(name, value.as_deref().unwrap_or_default())
+            .map(|()| (name.to_owned(), value))
+            .map_err(|allowed| format!("name=value, or name; {allowed}"))
     });
     Filter { status: status.into_iter().flatten().collect(), job_type: params.one("job_type"), labels }
 }

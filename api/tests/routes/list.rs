@@ -93,6 +93,11 @@ async fn every_unacceptable_parameter_is_named_at_once() {
     places.sort_unstable();
     assert_eq!(places, ["?job_type", "?label", "?limit", "?status", "?staus"]);
     assert!(answer.text.contains(r#"did you mean \"status\""#), "{answer:?}");
+    for selector in ["team%21%3Dx", "team%20in%20%28x%29", "%21team"] {
+        let answer = rig.get(&format!("/jobs?label={selector}")).await;
+        let problem = answer.problem(400, "invalid-query");
+        assert_eq!(problem["errors"][0]["pointer"], "?label", "no job can have such a label: {problem}");
+    }
     rig.get("/jobs?limit=501").await.problem(400, "invalid-query");
     let stale = rig.get("/jobs?cursor=nonsense").await.problem(400, "invalid-query");
     assert_eq!(stale["errors"][0]["pointer"], "?cursor");

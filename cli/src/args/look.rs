@@ -39,6 +39,7 @@ pub(crate) struct Filters {
         visible_alias = "selector",
         value_name = "LABEL",
         value_delimiter = ',',
+        value_parser = label,
         conflicts_with = "ids"
     )]
     pub(crate) labels: Vec<String>,
@@ -49,6 +50,14 @@ pub(crate) struct Filters {
     /// Only jobs of this type
     #[arg(long = "type", alias = "job-type", value_name = "TYPE", conflicts_with = "ids")]
     pub(crate) job_type: Option<String>,
+}
+
+/// `NAME==VALUE` is how kubectl's selectors may say `NAME=VALUE`.
+fn label(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(match text.split_once('=') {
+        Some((name, value)) if value.starts_with('=') => format!("{name}{value}"),
+        _ => text.to_owned(),
+    })
 }
 
 #[derive(Debug, Args)]
@@ -174,7 +183,10 @@ impl std::str::FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let status = text.strip_prefix("status=").map(str::to_ascii_uppercase);
-        match (text, status.as_deref()) {
+        // As kubectl says it, with the conditions that `describe` shows and the ones of its jobs.
+        let word = text.strip_prefix("condition=").map_or(text.to_owned(), str::to_ascii_lowercase);
+        match (word.as_str(), status.as_deref()) {
+            ("complete", _) if word != text => Ok(Self::Succeeded),
             ("finished", _) => Ok(Self::Finished),
             ("succeeded", _) | (_, Some("SUCCEEDED")) => Ok(Self::Succeeded),
             ("failed", _) | (_, Some("FAILED")) => Ok(Self::Failed),

@@ -89,9 +89,6 @@ pub(crate) enum Verb {
         after_help = "Examples:\n  agent-runner doctor\n  agent-runner doctor --metrics-url http://127.0.0.1:9464"
     )]
     Doctor(Doctor),
-    /// Prints the reference of the command line as Markdown
-    #[command(name = "__reference", hide = true)]
-    Reference,
 }
 
 const COMPLETION: &str = "\
@@ -262,6 +259,8 @@ mod tests {
             "agent-runner submit",
             "agent-runner submit echo -f x",
             "agent-runner wait a --for status=GONE",
+            "agent-runner wait a --for condition=Gone",
+            "agent-runner wait a --for complete",
             "agent-runner set",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
@@ -269,6 +268,8 @@ mod tests {
         for good in [
             "agent-runner cancel -l a=1,b=2",
             "agent-runner wait -l a --for status=running",
+            "agent-runner wait -l a==1 --for condition=Succeeded",
+            "agent-runner wait a --for condition=complete",
             "agent-runner get --status failed,queued --type echo",
             "agent-runner submit -f -",
             "agent-runner set a --unset env.K",

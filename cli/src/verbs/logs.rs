@@ -26,44 +26,61 @@ pub(super) fn logs(api: &Client, args: &Logs) -> Result<Exit, VerbError> {
         return follow(api, &args, &AtomicBool::new(false), false, output::bytes);
     }
     let attempt = if args.previous { Some(previous(api, &args.id)?) } else { args.attempt };
-    let Some(which) = args.stream else { return both(api, &args, attempt) };
-    print(api, &args, attempt, which, "")?;
+    let something = match args.stream {
+        None => both(api, &args, attempt)?,
+        Some(which) => print(api, &args, attempt, which, "")?,
+    };
+    if !something {
+        let to = args.stream.map(|which| format!(" to {}", name(which))).unwrap_or_default();
+        let since = args.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        output::say(&format!("nothing was written{to}{since}"));
+    }
     Ok(Exit::Done)
 }
 
-/// One stream after the other. An attempt that left one of them has left what it could.
-fn both(api: &Client, args: &Logs, attempt: Option<u32>) -> Result<Exit, VerbError> {
-    let first = print(api, args, attempt, Which::Stdout, "--- stdout");
-    match (first, print(api, args, attempt, Which::Stderr, "--- stderr")) {
-        (Err(e), Err(_)) => Err(e),
-        (Err(VerbError::Client(e)), Ok(())) | (Ok(()), Err(VerbError::Client(e)))
-            if e.problem().is_some_and(is_absent) =>
-        {
-            Ok(Exit::Done)
-        }
-        (first, second) => first.and(second).map(|()| Exit::Done),
+fn name(which: Which) -> &'static str {
+    match which {
+        Which::Stdout => "stdout",
+        Which::Stderr => "stderr",
     }
 }
 
-/// Prints one stream, under a heading for people if there is anything.
+/// One stream after the other. An attempt that left one of them has left what it could. Says whether there was
+/// anything.
+fn both(api: &Client, args: &Logs, attempt: Option<u32>) -> Result<bool, VerbError> {
+    let first = print(api, args, attempt, Which::Stdout, "--- stdout");
+    match (first, print(api, args, attempt, Which::Stderr, "--- stderr")) {
+        (Err(e), Err(_)) => Err(e),
+        (Err(VerbError::Client(e)), Ok(something)) | (Ok(something), Err(VerbError::Client(e)))
+            if e.problem().is_some_and(is_absent) =>
+        {
+            Ok(something)
+        }
+        (first, second) => Ok(first? | second?),
+    }
+}
+
+/// Prints one stream, under a heading for people if there is anything; says whether there is.
 fn print(
     api: &Client,
     args: &Logs,
     attempt: Option<u32>,
     which: Which,
     heading: &str,
-) -> Result<(), VerbError> {
+) -> Result<bool, VerbError> {
     let stream = api.stream(&Call::get(path(args, which, attempt, true))).map_err(told)?;
     let mut printer = Printer::new(args.raw, false, output::bytes);
     let mut heading = Some(heading).filter(|text| !text.is_empty());
+    let mut something = false;
     loop {
         match stream.next(PATIENCE)? {
             Next::Bytes(bytes) => {
+                something = true;
                 heading.take().into_iter().for_each(output::say);
                 printer.push(&bytes)?;
             }
             Next::Nothing => return Err(silent(api).into()),
-            Next::End => return printer.finish(),
+            Next::End => return printer.finish().map(|()| something),
         }
     }
 }
@@ -122,11 +139,7 @@ fn previous(api: &Client, id: &str) -> Result<u32, VerbError> {
 
 /// The path of a request; only its begin is limited by `--tail` and `--since`.
 fn path(args: &Logs, which: Which, attempt: Option<u32>, begin: bool) -> String {
-    let stream = match which {
-        Which::Stdout => "stdout",
-        Which::Stderr => "stderr",
-    };
-    let mut path = format!("/jobs/{}/logs?stream={stream}", args.id);
+    let mut path = format!("/jobs/{}/logs?stream={}", args.id, name(which));
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             path.push_str(&format!("&{name}={}", encoded(&value)));

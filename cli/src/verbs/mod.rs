@@ -10,6 +10,7 @@ mod doctor;
 mod edit;
 mod explain;
 mod get;
+mod habits;
 mod healthcheck;
 mod logs;
 mod reference;
@@ -93,39 +94,32 @@ impl VerbError {
     }
 }
 
-/// What kubectl has a verb for.
-const NO_DELETE: &str = "there is no verb `delete`: `agent-runner cancel JOB_ID` ends a job, and \
-    ttl_seconds_after_finished says how long it stays after its end\n\
-    to have an ended job removed now: agent-runner set JOB_ID ttl_seconds_after_finished=0";
-
-/// `get jobs` and `describe job ID` as kubectl's users type them: there is one kind of thing to look at.
-fn without_resource(words: &mut Vec<OsString>) {
-    let looks = words.get(1).is_some_and(|verb| verb == "get" || verb == "describe");
-    if looks && words.get(2).is_some_and(|word| word == "job" || word == "jobs") {
-        words.remove(2);
-    }
-}
+/// The first argument that prints the reference of the command line as Markdown. It is no verb: what completes words in
+/// a shell would offer it.
+const REFERENCE: &str = "__reference";
 
 /// Everything but the worker.
 pub(crate) fn main() -> ExitCode {
-    let mut words: Vec<OsString> = std::env::args_os().collect();
-    if words.get(1).is_some_and(|verb| verb == "delete") {
-        complain(NO_DELETE);
-        return Exit::Usage.into();
-    }
-    without_resource(&mut words);
-    let cli = Cli::parse_from(words);
-    let done = settings::layers(&cli).map_err(VerbError::from).and_then(|layers| {
-        for warning in layers.unknown() {
-            say(&format!("warning: {warning}"));
-        }
-        perform(&cli, &layers)
-    });
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let done = match words.get(1) {
+        Some(first) if first == REFERENCE => reference::reference(),
+        _ => habits::understood(words).map_err(VerbError::Usage).and_then(meant),
+    };
     done.unwrap_or_else(|error| {
         complain(&error.to_string());
         error.exit()
     })
     .into()
+}
+
+/// Does what the words say.
+fn meant(words: Vec<OsString>) -> Result<Exit, VerbError> {
+    let cli = Cli::parse_from(words);
+    let layers = settings::layers(&cli)?;
+    for warning in layers.unknown() {
+        say(&format!("warning: {warning}"));
+    }
+    perform(&cli, &layers)
 }
 
 fn perform(cli: &Cli, layers: &Layers) -> Result<Exit, VerbError> {
@@ -150,7 +144,6 @@ fn perform(cli: &Cli, layers: &Layers) -> Result<Exit, VerbError> {
         Verb::Completion(args) => completion::completion(args),
         Verb::Healthcheck(args) => healthcheck::healthcheck(api(), args),
         Verb::Doctor(args) => doctor::doctor(cli, layers, args),
-        Verb::Reference => reference::reference(),
     }
 }
 

@@ -71,7 +71,18 @@ fn submit_and_follow(
     let mut show = |view: &View| progress.lines(view).iter().for_each(|line| output::say(line));
     show(&first);
     let end = match args.follow {
-        true => with_logs(api, &first.job_id, || follow(api, &first.job_id, Until::Changed, deadline, show))?,
+        true => {
+            // What an agent wrote stands between its start and its end.
+            let before_end = |view: &View| match view.is_finished() {
+                true if view.started_at.is_none() => {}
+                true => show(&View { status: "RUNNING".to_owned(), ..view.clone() }),
+                false => show(view),
+            };
+            let id = &first.job_id;
+            let end = with_logs(api, id, || follow(api, id, Until::Changed, deadline, before_end))?;
+            end.iter().for_each(&mut show);
+            end
+        }
         false => follow(api, &first.job_id, Until::Changed, deadline, show)?,
     };
     let Some(end) = end else {

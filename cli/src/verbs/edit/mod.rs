@@ -117,12 +117,22 @@ impl Session<'_> {
     /// Checks a text here and by the API, which also says what would come of it.
     fn check(&self, mine: &Tree) -> Result<Checked, ClientError> {
         let base = self.files.base().unwrap_or_else(|| self.stored.desired.clone());
-        if let Some(before) = base.get("job_type").filter(|t| mine.get("job_type") != Some(t)) {
-            let value = mine.get("job_type").map_or("nothing".to_owned(), Tree::json);
-            let message = format!("it is {}, and that never changes", before.json());
-            return Ok(Checked::Wrong(vec![FieldError { pointer: "/job_type".into(), value, message }]));
+        let Some(before) = base.get("job_type").filter(|t| mine.get("job_type") != Some(t)) else {
+            return self.asked(&base, mine);
+        };
+        let value = mine.get("job_type").map_or("nothing".to_owned(), Tree::json);
+        let message = format!("it is {}, and that never changes", before.json());
+        let mut errors = vec![FieldError { pointer: "/job_type".into(), value, message }];
+        // Whatever else is wrong is told at once.
+        if let Checked::Wrong(others) = self.asked(&base, mine)? {
+            errors.extend(others.into_iter().filter(|e| e.pointer != "/job_type"));
         }
-        let patch = match patch::patch(&base, mine) {
+        Ok(Checked::Wrong(errors))
+    }
+
+    /// What the API says of a text.
+    fn asked(&self, base: &Tree, mine: &Tree) -> Result<Checked, ClientError> {
+        let patch = match patch::patch(base, mine) {
             Ok(Some(patch)) => patch,
             Ok(None) => return Ok(Checked::Same),
             Err(errors) => return Ok(Checked::Wrong(errors)),
