@@ -2,7 +2,7 @@
 //! the reconciler wrote into `control`, in sentences; nothing is decided here.
 
 use super::attempts::{Told, current, load, told};
-use super::position::{Position, position};
+use super::position::{Position, position, would_wait};
 use crate::Shared;
 use crate::answer::json;
 use crate::conditions::{Condition, conditions};
@@ -95,12 +95,20 @@ pub(crate) async fn get(
         Some(Reason::WaitingForQuota) => position(&shared, &job_id).await?,
         _ => None,
     };
+    let mut blockers = blockers(&shared, &seen);
+    if seen.view.status == Status::Queued
+        && reason.is_some_and(keeps_from_competing)
+        && blockers.iter().all(|b| b.reason != Reason::WaitingForQuota)
+        && let Some(message) = would_wait(&shared, &job_id).await?
+    {
+        blockers.push(Blocker { reason: Reason::WaitingForQuota, message });
+    }
     let view = View {
         job_id: job_id.as_str(),
         status: seen.view.status,
         reason,
         message: without_tokens(&seen.view.message),
-        blockers: blockers(&shared, &seen),
+        blockers,
         since: since(&seen, reason, attempt, shared.app.clock.now()),
         next,
         position,
@@ -108,6 +116,18 @@ pub(crate) async fn get(
         conditions: conditions(&loaded.job, &seen, reason, attempt),
     };
     json(StatusCode::OK, &view)
+}
+
+/// Reasons before that of the limits, with which a job does not ask for a slot.
+fn keeps_from_competing(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Misconfigured
+            | Reason::Suspended
+            | Reason::BackingOff
+            | Reason::LaunchThrottled
+            | Reason::InsufficientCapacity
+    )
 }
 
 /// Whether somebody seems to hold the lease. When that cannot be told, yes: a false alarm helps nobody.

@@ -33,7 +33,8 @@ enum Until {
 ///
 /// `ETag` is a digest of the raw `desired`, for `If-Match` of a later PATCH; it does not speak of the status.
 /// With `wait` the answer comes when the status is another one than at the start of the request or is
-/// terminal, with `until=finished` when it is terminal, and at the end of the wait in any case.
+/// terminal, with `until=finished` when it is terminal, and at the end of the wait in any case. Conditions are
+/// told by `explain`: they speak of attempts too, and this is one read of the job.
 #[utoipa::path(get, path = "/jobs/{id}", operation_id = "get_job", tag = "jobs",
     params(
         ("id" = String, Path, description = "The job"),

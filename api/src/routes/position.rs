@@ -33,6 +33,8 @@ struct Active {
     rank: Rank,
     queue: Option<String>,
     waits: bool,
+    /// The reconciler has written that it waits, so there was no slot for it.
+    denied: bool,
     holds: bool,
 }
 
@@ -42,11 +44,12 @@ impl Active {
         let control = job.control.as_ref().and_then(|raw| raw.parse().ok());
         let created_at = job.created.parse().ok()?.at;
         let rank = rank(&job.job_id, &desired, created_at);
-        let (waits, holds) = control.map_or((true, false), |c| {
+        let (waits, denied, holds) = control.map_or((true, false, false), |c| {
             let holds = matches!(c.phase, Phase::Launching | Phase::Running);
-            (c.reason == Some(Reason::WaitingForQuota), holds)
+            let denied = c.reason == Some(Reason::WaitingForQuota);
+            (denied, denied, holds)
         });
-        Some(Self { rank, queue: desired.queue, waits, holds })
+        Some(Self { rank, queue: desired.queue, waits, denied, holds })
     }
 }
 
@@ -57,6 +60,19 @@ fn rank(job_id: &JobId, desired: &Desired, created_at: Timestamp) -> Rank {
 /// The position of a job that waits for a slot. `None`: more jobs are active than are read for this, or it does
 /// not wait any more.
 pub(super) async fn position(shared: &Arc<Shared>, job_id: &JobId) -> Result<Option<Position>, Problem> {
+    let all = active(shared).await?;
+    Ok(all.and_then(|all| among(&all, job_id, |queue| shared.app.job_types.queues.get(queue).copied())))
+}
+
+/// Which limit, in words, a job would wait for that is kept from starting by something else. It is no part of what the
+/// reconciler decides, for only who wants a slot competes for one.
+pub(super) async fn would_wait(shared: &Arc<Shared>, job_id: &JobId) -> Result<Option<String>, Problem> {
+    let all = active(shared).await?;
+    Ok(all.and_then(|all| reached(&all, job_id, |queue| shared.app.job_types.queues.get(queue).copied())))
+}
+
+/// The active jobs; `None` when there are more of them than are read.
+async fn active(shared: &Arc<Shared>) -> Result<Option<Vec<Active>>, Problem> {
     let records = &shared.app.records;
     let active = records.list_active().await?;
     if active.len() > MOST {
@@ -68,18 +84,39 @@ pub(super) async fn position(shared: &Arc<Shared>, job_id: &JobId) -> Result<Opt
     for job in read {
         all.extend(job?.as_ref().and_then(Active::of));
     }
-    Ok(among(&all, job_id, |queue| shared.app.job_types.queues.get(queue).copied()))
+    Ok(Some(all))
+}
+
+/// How many jobs hold a slot of a queue, or one at all.
+fn holders(all: &[Active], queue: Option<&String>) -> usize {
+    all.iter().filter(|a| a.holds && (queue.is_none() || a.queue.as_ref() == queue)).count()
+}
+
+/// The job's queue if its own limit is reached.
+fn full_queue<'a>(all: &[Active], job: &'a Active, size: impl Fn(&str) -> Option<u32>) -> Option<&'a String> {
+    job.queue.as_ref().filter(|queue| {
+        let size = size(queue).map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        size.is_some_and(|size| holders(all, Some(queue)) >= size)
+    })
+}
+
+fn reached(all: &[Active], job_id: &JobId, size: impl Fn(&str) -> Option<u32>) -> Option<String> {
+    let mine = all.iter().find(|active| active.rank.job_id == *job_id)?;
+    if let Some(queue) = full_queue(all, mine, &size) {
+        return Some(format!(
+            "every slot of queue {queue:?} is taken; {} running",
+            holders(all, Some(queue))
+        ));
+    }
+    // How many slots there are in all is the reconciler's to know: they are taken if it lets somebody wait for one.
+    let taken = all.iter().any(|a| a.denied && full_queue(all, a, &size).is_none());
+    taken.then(|| format!("every slot of the global limit is taken; {} running", holders(all, None)))
 }
 
 fn among(all: &[Active], job_id: &JobId, size: impl Fn(&str) -> Option<u32>) -> Option<Position> {
     let mine = all.iter().find(|active| active.rank.job_id == *job_id).filter(|active| active.waits)?;
-    let holders = |queue: Option<&String>| {
-        all.iter().filter(|a| a.holds && (queue.is_none() || a.queue.as_ref() == queue)).count()
-    };
     // The queue's own limit is what keeps it if that is reached; else it is the limit on all jobs.
-    let full = mine.queue.as_ref().filter(|queue| {
-        size(queue).is_some_and(|size| holders(Some(queue)) >= usize::try_from(size).unwrap_or(usize::MAX))
-    });
+    let full = full_queue(all, mine, size);
     let line: Vec<&Rank> = all
         .iter()
         .filter(|a| a.waits && (full.is_none() || a.queue.as_ref() == full))
@@ -89,7 +126,7 @@ fn among(all: &[Active], job_id: &JobId, size: impl Fn(&str) -> Option<u32>) -> 
         place: 1 + line.iter().filter(|rank| ***rank < mine.rank).count(),
         of: line.len(),
         limit: full.map_or_else(|| "total".to_owned(), |queue| format!("queue {queue}")),
-        running: holders(full),
+        running: holders(all, full),
     })
 }
 
@@ -100,7 +137,7 @@ mod tests {
     fn active(name: &str, priority: i32, at: i64, queue: Option<&str>, holds: bool) -> Active {
         let desired = Desired { priority, ..Desired::new("echo") };
         let rank = rank(&JobId::new(name).unwrap(), &desired, Timestamp::from_millis(at));
-        Active { rank, queue: queue.map(str::to_owned), waits: !holds, holds }
+        Active { rank, queue: queue.map(str::to_owned), waits: !holds, denied: !holds, holds }
     }
 
     fn told(all: &[Active], name: &str) -> Option<(usize, usize, String, usize)> {
@@ -123,5 +160,26 @@ mod tests {
         assert_eq!(told(&all, "e"), Some((3, 3, "total".into(), 2)));
         assert_eq!(told(&all, "a"), None, "it runs");
         assert_eq!(told(&all, "gone"), None);
+    }
+
+    #[test]
+    fn a_job_that_is_held_would_wait_where_others_do() {
+        let held =
+            |name: &str, queue| Active { waits: false, denied: false, ..active(name, 0, 9, queue, false) };
+        let reached = |all: &[Active], name: &str| {
+            reached(all, &JobId::new(name).unwrap(), |queue: &str| (queue == "gpu").then_some(1))
+        };
+        let mut all = vec![
+            active("a", 0, 1, Some("gpu"), true),
+            active("b", 0, 2, Some("gpu"), false),
+            held("c", Some("gpu")),
+            held("d", None),
+        ];
+        assert_eq!(reached(&all, "c").unwrap(), "every slot of queue \"gpu\" is taken; 1 running");
+        assert_eq!(reached(&all, "d"), None, "only the queue is full");
+        all.push(active("e", 0, 3, None, false));
+        assert_eq!(reached(&all, "d").unwrap(), "every slot of the global limit is taken; 1 running");
+        all[4].denied = false;
+        assert_eq!(reached(&all, "d"), None, "nobody has looked at the one that waits");
     }
 }

@@ -16,7 +16,8 @@ described! {
         reason: Option<String>,
         /// The reason in words.
         message: String,
-        /// Everything else that would keep the job from going on.
+        /// Everything else that would keep the job from going on. A limit that a job would wait for if nothing else
+        /// kept it is told as it is now, and unless more than 1000 jobs are active.
         blockers: Vec<BlockerDocument>,
         /// Since when the reason holds: when the run ended, when the attempt started, else when the reconciler stored
         /// this reason first. Of records that an earlier version wrote it is the newest time that they hold. Null when

@@ -91,6 +91,23 @@ async fn a_blocking_configuration_is_named() {
 }
 
 #[tokio::test]
+async fn what_keeps_a_job_from_asking_for_a_slot_does_not_hide_that_there_is_none() {
+    let rig = Rig::new();
+    let id = rig.submit(r#"{"job_type":"echo","queue":"q"}"#).await;
+    let other = rig.submit(r#"{"job_type":"echo","queue":"q"}"#).await;
+    for reason in [Reason::Suspended, Reason::Misconfigured, Reason::BackingOff] {
+        rig.control(&id, |c| c.reason = Some(reason)).await;
+        rig.control(&other, |c| c.phase = Phase::Running).await;
+        let told = explained(&rig, &id).await;
+        assert_eq!(told["blockers"][0]["reason"], "WaitingForQuota", "{told}");
+        assert_eq!(told["blockers"][0]["message"], "every slot of queue \"q\" is taken; 1 running");
+        assert!(told["position"].is_null(), "it is not in the line: {told}");
+        rig.control(&other, |c| (c.phase, c.reason) = (Phase::Waiting, None)).await;
+        assert_eq!(explained(&rig, &id).await["blockers"], json!([]), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_reason_is_told_since_it_was_stored_first() {
     let rig = Rig::new();
     let id = rig.submit(r#"{"job_type":"echo"}"#).await;
