@@ -17,9 +17,9 @@ HTTP API and nothing else. Data goes to stdout, everything said about it to stde
 are used and questions are asked only at a terminal; `NO_COLOR` and `TERM=dumb` are honoured. What agents and
 records say is shown without the control characters that a terminal obeys, unless `--raw` asks for them.
 
-Job ids are given in full. A verb that changes jobs takes ids or filters (`-l`, `--status`, `--type`); with
-filters it lists the ids that it found and acts on those, once somebody has agreed or with `--yes`. Without a
-terminal and without `--yes` nothing is done.
+Job ids are given in full; `job ID`, `job/ID` and `get jobs` are understood as kubectl's. A verb that changes jobs
+takes ids or filters (`-l`, `--status`, `--type`); with filters it lists the ids that it found and acts on those, once
+somebody has agreed or with `--yes`. Without a terminal and without `--yes` nothing is done.
 
 An API that wants a bearer token gets it from the variable `AGENT_RUNNER_TOKEN` or from the file that
 `--token-file` names.
