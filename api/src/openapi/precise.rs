@@ -110,7 +110,7 @@ fn narrow(name: &str, header: bool, schema: &mut Value) {
         "stream" => json!({"enum": ["stdout", "stderr"]}),
         "until" => json!({"enum": ["changed", "finished"]}),
         "status" => json!({"pattern": format!("^({words})(,({words}))*$")}),
-        "label" => json!({"minLength": 1}),
+        "label" => json!({"pattern": "^[A-Za-z0-9_./-]{1,63}(=[^\\u0000-\\u001f\\u007f-\\u009f]{0,256})?$"}),
         "change_cause" => json!({"minLength": 1, "maxLength": contract::updated::CAUSE_LIMIT,
             "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"}),
         "Idempotency-Key" => json!({"minLength": 1, "maxLength": KEY_LIMIT,
