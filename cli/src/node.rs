@@ -5,7 +5,7 @@ use api::{Access, App, Changes, Limits, TokensError};
 use backends::records::ApiRecords;
 use backends::settings::{Layers, Settings};
 use backends::stores::Stores;
-use backends::{Hints, HintsError, Interest, Lease, LeaseError};
+use backends::{Hints, HintsError, Interest, Lease};
 use prometheus::Registry;
 use reconciler::assembly::{Assembly, AssemblyError, Places, WorkerProgram};
 use std::future::Future;
@@ -24,9 +24,6 @@ pub(crate) enum NodeError {
     /// The file of tokens.
     #[error("{0}")]
     Tokens(#[from] TokensError),
-    /// The lease.
-    #[error("{0}")]
-    Lease(#[from] LeaseError),
     /// The metrics.
     #[error("{0}")]
     Metrics(#[from] prometheus::Error),

@@ -4,7 +4,8 @@ mod lab;
 
 use lab::{Lab, Said, Up};
 use rustix::process::Signal;
-use std::process::Stdio;
+use std::io::{BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A verb against a running `up`.
@@ -100,6 +101,32 @@ fn a_second_one_on_the_same_records_stands_by_and_takes_over() {
     first.signal(Signal::KILL);
     first.wait();
     let run = call(&lab, &second, &["run", "echo"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+}
+
+#[test]
+fn a_database_in_which_somebody_writes_for_a_while_does_not_keep_it_from_coming_up() {
+    if Command::new("sqlite3").arg("-version").output().is_err() {
+        assert!(std::env::var_os("TEST_EVERYTHING").is_none(), "sqlite3 is not installed; type: make deps");
+        return eprintln!("left out: no sqlite3 command on this machine");
+    }
+    let lab = Lab::new();
+    drop(lab.up());
+    let mut writer = Command::new("sqlite3")
+        .args(["-batch", "data/agent-runner.db"])
+        .current_dir(lab.path("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.as_mut().unwrap().write_all(b"BEGIN IMMEDIATE; SELECT 'writing';\n").unwrap();
+    lab::read_until(&mut BufReader::new(writer.stdout.as_mut().unwrap()), "writing");
+    let mut up = lab.up();
+    up.read_until("the lease could not be asked for");
+    // It leads as soon as that is over.
+    drop(writer.stdin.take());
+    assert!(writer.wait().unwrap().success());
+    let run = call(&lab, &up, &["run", "echo"]);
     assert_eq!(run.code, Some(0), "{run:?}");
 }
 

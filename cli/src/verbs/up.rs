@@ -35,7 +35,7 @@ async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     let address = listener.local_addr()?;
     // Before anything runs that a signal should end in good order.
     let signal = node::interruption()?;
-    let role = role(&node).await?;
+    let role = role(&node).await;
     let banner = banner(address, &node.places, &node.stores);
     let (stop, stopped) = watch::channel(false);
     let asked = |mut stopped: watch::Receiver<bool>| async move {
@@ -66,13 +66,15 @@ async fn serve(listener: TcpListener, node: Node) -> Result<Exit, VerbError> {
     Ok(Exit::Done)
 }
 
-/// Takes the lease if it is free; says who has it otherwise.
-async fn role(node: &Node) -> Result<Option<String>, NodeError> {
-    if node.lease.acquire(&node.holder).await?.is_some() {
-        return Ok(None);
-    }
-    let who = node.lease.view().await?.map_or_else(|| "another orchestrator".to_owned(), |view| view.holder);
-    Ok(Some(format!("{who} works on these records: serving the API, and standing by to take over\n")))
+/// Takes the lease if it is free; says who has it otherwise. Where neither can be known now, because somebody
+/// writes in the database, the reconciler asks again every second, and says so.
+async fn role(node: &Node) -> Option<String> {
+    let view = match node.lease.acquire(&node.holder).await {
+        Ok(None) => node.lease.view().await.ok()?,
+        Ok(Some(_)) | Err(_) => return None,
+    };
+    let who = view.map_or_else(|| "another orchestrator".to_owned(), |view| view.holder);
+    Some(format!("{who} works on these records: serving the API, and standing by to take over\n"))
 }
 
 /// How long an address may be in use by nobody who answers. When an orchestrator is killed while it starts a
