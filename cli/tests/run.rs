@@ -115,6 +115,24 @@ fn ctrl_c_says_what_becomes_of_the_job_and_the_next_run_takes_it_over() {
 }
 
 #[test]
+fn ctrl_c_while_the_job_is_being_submitted_does_not_say_that_nothing_was() {
+    let lab = Lab::new();
+    // A server that takes the request and is slow to answer it.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let child = lab.command(&["--url", &url, "run", "echo"]).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut connection, _) = listener.accept().unwrap();
+    connection.read_exact(&mut [0; 4]).unwrap();
+    signal_to(&child, Signal::INT);
+    let said = lab::Said::of(child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(130), "{said:?}");
+    let expected = format!(
+        "no answer to the submission has come; if the job was taken, it goes on at {url}; `agent-runner get` shows it"
+    );
+    assert!(said.err.contains(&expected), "{said:?}");
+}
+
+#[test]
 fn bad_settings_are_reported_together_before_anything_is_made() {
     let lab = Lab::new();
     lab.write(".env", "AGENT_RUNNER_LOG_FORMAT=xml\n");

@@ -51,7 +51,11 @@ impl Outcome {
             Some(id) => {
                 format!("left job {id}: {}; {}`agent-runner cancel {id}` ends it", self.goes_on, self.before)
             }
-            None => "nothing was submitted".to_owned(),
+            // Whether the request arrived is not known here.
+            None => format!(
+                "no answer to the submission has come; if the job was taken, {}; {}`agent-runner get` shows it",
+                self.goes_on, self.before
+            ),
         }
     }
 }
