@@ -17,7 +17,7 @@ const READY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for the end of its input, which is the end of the test process at the latest.
-const WATCH: &str = r#""$@" >/dev/null 2>&1 </dev/null & echo $!; read -r end; kill -9 $!"#;
+const WATCH: &str = r#""$@" >/dev/null 2>&1 </dev/null & echo $!; read -r end; kill -9 $!; wait $!"#;
 
 /// A program of `make deps`, or in the `PATH`: `ministack`, `aws`.
 #[must_use]

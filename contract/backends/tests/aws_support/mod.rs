@@ -48,7 +48,7 @@ struct Server {
 
 /// Waits for the end of its input, which is the end of the test process at the latest. `$!` is the server
 /// itself: neither shell nor `unshare` forks when there is only one command left.
-const WATCH: &str = r#""$@" >/dev/null 2>&1 </dev/null & echo $!; read -r end; kill -9 $!"#;
+const WATCH: &str = r#""$@" >/dev/null 2>&1 </dev/null & echo $!; read -r end; kill -9 $!; wait $!"#;
 
 impl Server {
     fn start(command: &[&str], environment: &[(&str, &str)]) -> std::io::Result<Self> {

@@ -40,8 +40,14 @@ fn free_port() -> u16 {
     }
 }
 
-/// Runs in a shell that waits for the end of its input, which is the end of the test process at the latest.
-const WATCH: &str = r#""$@" </dev/null >/dev/null 2>&1 & echo $!; read -r end; kill -9 $! 2>/dev/null"#;
+/// Runs in a shell that waits for the end of its input, which is the end of the test process at the latest, and
+/// then for the end of the server: on a busy machine one that was killed keeps its port until it is given time to
+/// die, and the next one on this port would end at once.
+const WATCH: &str =
+    r#""$@" </dev/null >/dev/null 2>&1 & echo $!; read -r end; kill -9 $! 2>/dev/null; wait $! 2>/dev/null"#;
+
+/// What a server says, in its folder.
+const LOG: &str = "redis.log";
 
 /// A server.
 pub(crate) struct RedisServer {
@@ -93,7 +99,7 @@ impl RedisServer {
             ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning"];
         let mut shell = Command::new("sh")
             .args(["-c", WATCH, "sh", "redis-server", "--bind", "127.0.0.1", "--port", &port])
-            .args(["--dir", &folder])
+            .args(["--dir", &folder, "--logfile", LOG])
             .args(always)
             .args(&self.settings)
             .stdin(Stdio::piped())
@@ -108,12 +114,13 @@ impl RedisServer {
         // Not any server that may have come to this port before ours.
         let ours = format!("process_id:{}\r", pid.as_raw_nonzero());
         while !self.cli(&["INFO", "server"]).contains(&ours) || self.cli(&["PING"]).trim() != "PONG" {
-            assert!(Instant::now() < deadline, "redis-server does not answer");
+            let log = || std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+            assert!(Instant::now() < deadline, "redis-server does not answer\n{}", log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// `kill -9`.
+    /// `kill -9`; its port is free on return.
     pub(crate) fn kill(&mut self) {
         let (mut shell, pid) = self.running.take().expect("a running server");
         kill_process(pid, Signal::KILL).expect("the server was there");
