@@ -15,6 +15,14 @@ const AGENT: &str = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > $SCRA
     echo $$ > $SCRATCH/agent; wait; exec sleep 600";
 
 impl World {
+    /// With a worker whose lease is short.
+    fn in_a_hurry() -> Option<Self> {
+        let mut world = Self::new()?;
+        world.hurry();
+        world.start_worker(1);
+        Some(world)
+    }
+
     /// Launches an agent that clings to life, and waits until it lives.
     async fn clinging(&mut self) -> Launch {
         let launch = self.shell(AGENT);
@@ -54,7 +62,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_paused_is_killed_with_its_agents_before_it_counts_as_gone() {
-    let Some(mut world) = World::with_worker(1) else { return };
+    let Some(mut world) = World::in_a_hurry() else { return };
     let launch = world.clinging().await;
     let member = world.workers[0].member();
     send(member, Signal::STOP);
@@ -68,7 +76,7 @@ async fn a_member_that_is_paused_is_killed_with_its_agents_before_it_counts_as_g
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_killed_leaves_no_agent_and_the_next_one_says_so_at_once() {
-    let Some(mut world) = World::with_worker(1) else { return };
+    let Some(mut world) = World::in_a_hurry() else { return };
     let launch = world.clinging().await;
     let start = Instant::now();
     send(world.workers[0].member(), Signal::KILL);
@@ -82,7 +90,7 @@ async fn a_member_that_is_killed_leaves_no_agent_and_the_next_one_says_so_at_onc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watchdog_that_is_killed_takes_everything_with_it() {
-    let Some(mut world) = World::with_worker(1) else { return };
+    let Some(mut world) = World::in_a_hurry() else { return };
     let launch = world.clinging().await;
     let member = world.workers[0].member().to_string();
     world.workers[0].signal(Signal::KILL);
@@ -103,7 +111,7 @@ async fn a_worker_of_an_attempt_that_is_killed_leaves_no_agent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_paused_as_a_whole_is_killed_when_it_goes_on_and_reports_nothing() {
-    let Some(mut world) = World::with_worker(1) else { return };
+    let Some(mut world) = World::in_a_hurry() else { return };
     let launch = world.clinging().await;
     let member = world.workers[0].member();
     let mut all = vec![world.workers[0].pid(), member];
@@ -120,7 +128,7 @@ async fn what_was_paused_as_a_whole_is_killed_when_it_goes_on_and_reports_nothin
     all.iter().for_each(|pid| send(*pid, Signal::CONT));
     let resumed = Instant::now();
     world.agents_die();
-    assert!(resumed.elapsed() < Duration::from_millis(500), "{:?}", resumed.elapsed());
+    assert!(resumed.elapsed() < Duration::from_secs(LEASE) / 2, "{:?}: waited again", resumed.elapsed());
     assert_eq!(world.outcome(&launch), None);
     assert!(matches!(world.gate(&launch), Some(Gate::Started { .. })));
 }
@@ -162,6 +170,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_cut_off_kills_its_agents_before_it_counts_as_gone_and_comes_back() {
     let Some(mut world) = World::new() else { return };
+    world.hurry();
     let cable = Cable::to(world.redis.port);
     world.env.insert("AGENT_RUNNER_POOL".to_owned(), format!("redis://127.0.0.1:{}/0", cable.port));
     world.start_worker(1);
@@ -178,6 +187,7 @@ async fn a_worker_that_is_cut_off_kills_its_agents_before_it_counts_as_gone_and_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_whose_watchdog_is_paused_watches_itself() {
     let Some(mut world) = World::new() else { return };
+    world.hurry();
     let cable = Cable::to(world.redis.port);
     world.env.insert("AGENT_RUNNER_POOL".to_owned(), format!("redis://127.0.0.1:{}/0", cable.port));
     world.start_worker(1);

@@ -42,7 +42,8 @@ async fn what_does_not_finish_in_time_is_stopped_and_reports_that() {
     let start = Instant::now();
     world.workers[0].signal(Signal::TERM);
     assert_eq!(world.workers[0].wait().code(), Some(0), "{}", world.log());
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // The grace of the attempts is 20 s, and so is the time to drain unless told otherwise.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     for launch in [&command, &echo] {
         assert_eq!(world.outcome(launch).unwrap().failure.unwrap().class, FailureClass::Interrupted);
         assert!(matches!(world.state(launch).await, TaskState::Stopped(_)));

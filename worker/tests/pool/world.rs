@@ -18,8 +18,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The lease of the workers, in seconds: the shortest.
-pub(crate) const LEASE: u64 = 2;
+/// The lease of the workers, in seconds: the longest. Half of it without time on the processor, on a busy machine,
+/// and a worker that nobody cut off would kill its agents.
+const CALM: u64 = 60;
+/// Between two heartbeats of a worker with that lease.
+pub(crate) const BEAT: Duration = Duration::from_secs(CALM / 10);
+/// The lease where one is to lapse, in seconds.
+pub(crate) const LEASE: u64 = 6;
 /// The reconciler's grace on top of it.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 /// How long a test waits for what must come.
@@ -53,7 +58,7 @@ impl World {
         let env = BTreeMap::from(
             [
                 ("AGENT_RUNNER_POOL", redis.url()),
-                ("AGENT_RUNNER_POOL_LEASE_SECONDS", LEASE.to_string()),
+                ("AGENT_RUNNER_POOL_LEASE_SECONDS", CALM.to_string()),
                 ("AGENT_RUNNER_RECORDS", format!("sqlite:{}", db.display())),
                 ("AGENT_RUNNER_ARTIFACTS", format!("file:{}", root.join("artifacts").display())),
                 ("AGENT_RUNNER_TASKS_DIR", root.join("tasks").display().to_string()),
@@ -70,6 +75,11 @@ impl World {
         let mut world = Self::new()?;
         world.start_worker(slots);
         Some(world)
+    }
+
+    /// The workers that are started from now on have the short lease.
+    pub(crate) fn hurry(&mut self) {
+        self.env.insert("AGENT_RUNNER_POOL_LEASE_SECONDS".to_owned(), LEASE.to_string());
     }
 
     pub(crate) fn start_worker(&mut self, slots: u32) {
