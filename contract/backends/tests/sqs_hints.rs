@@ -23,6 +23,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One runtime for all tests, which the tasks of a source live on.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -44,9 +47,9 @@ fn config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Times that let a test of a fault end soon.
+/// Times that let a test of a fault end soon, and a server on a busy machine answer in time.
 fn short() -> SqsTimes {
-    let limit = Duration::from_millis(1500);
+    let limit = Duration::from_secs(6);
     SqsTimes {
         wait: Duration::from_secs(1),
         poll: limit,
@@ -62,13 +65,14 @@ struct Queue {
 }
 
 impl Queue {
-    /// Messages that were received and not deleted come again after a second.
-    fn create(server: &Ministack) -> Self {
+    /// Messages that were received and not deleted come again after so many seconds.
+    fn create(server: &Ministack, hidden: u32) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let client = Client::new(&config(&server.endpoint()));
         let name = format!("queue-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let hidden = hidden.to_string();
         let request =
-            client.create_queue().queue_name(name).attributes(QueueAttributeName::VisibilityTimeout, "1");
+            client.create_queue().queue_name(name).attributes(QueueAttributeName::VisibilityTimeout, hidden);
         let url = run(request.send()).expect("a queue").queue_url.expect("its URL");
         Self { url, client }
     }
@@ -110,7 +114,7 @@ fn record(job_id: &JobId) -> String {
 
 fn fixture() -> Option<Fixture> {
     let server = Ministack::shared().inspect_err(|why| leave_out("SQS", why)).ok()?;
-    let queue = Queue::create(server);
+    let queue = Queue::create(server, 1);
     let hints = run(async { SqsHints::with(&config(&server.endpoint()), SqsTimes::default(), &queue.url) });
     Some(Fixture {
         hints: Box::new(hints),
@@ -131,9 +135,15 @@ struct Stage {
     proxy: Proxy,
 }
 
+/// One where messages soon come again.
 fn stage(rule: impl FnMut(&Request) -> Fate + Send + 'static) -> Option<Stage> {
+    stage_hiding(1, rule)
+}
+
+/// For what is counted: no message comes a second time because its deletion took long.
+fn stage_hiding(seconds: u32, rule: impl FnMut(&Request) -> Fate + Send + 'static) -> Option<Stage> {
     let server = Ministack::shared().inspect_err(|why| leave_out("SQS", why)).ok()?;
-    Some(Stage { queue: Queue::create(server), proxy: Proxy::start(&server.endpoint(), rule) })
+    Some(Stage { queue: Queue::create(server, seconds), proxy: Proxy::start(&server.endpoint(), rule) })
 }
 
 fn calls(action: &'static str) -> impl Fn(&Request) -> bool + Send + 'static {
@@ -149,10 +159,10 @@ impl Stage {
 /// Reads until every job was named; errors on the way are counted.
 fn expect(hints: &mut SqsHints, jobs: &[JobId]) -> u32 {
     let mut missing: BTreeSet<&JobId> = jobs.iter().collect();
-    let (mut errors, deadline) = (0, Instant::now() + Duration::from_secs(20));
+    let (mut errors, deadline) = (0, Instant::now() + PATIENCE);
     while !missing.is_empty() {
         assert!(Instant::now() < deadline, "{} hints are missing", missing.len());
-        match run(within(Duration::from_secs(20), hints.next())).expect("in time") {
+        match run(within(PATIENCE, hints.next())).expect("in time") {
             Ok(batch) => {
                 for hint in batch {
                     match hint {
@@ -180,7 +190,7 @@ fn records(jobs: &[JobId]) -> Vec<String> {
 
 #[test]
 fn what_names_no_job_is_deleted_counted_and_in_nobodys_way() {
-    let Some(s) = stage(|_| Fate::Pass) else { return };
+    let Some(s) = stage_hiding(600, |_| Fate::Pass) else { return };
     let ours = jobs(1);
     let event = |detail: Value| json!({"detail-type": "ECS Task State Change", "detail": detail}).to_string();
     let mut bodies = vec![
@@ -195,7 +205,7 @@ fn what_names_no_job_is_deleted_counted_and_in_nobodys_way() {
     expect(&mut hints, &ours);
     let muted = hints.muted();
     // The last ones may lie behind ours; asking on is what deletes them.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while muted.malformed() + muted.foreign() < 6 && Instant::now() < deadline {
         assert!(run(within(Duration::from_millis(100), hints.next())).is_none(), "a hint of nothing");
     }
@@ -221,14 +231,14 @@ fn a_change_of_a_tasks_state_names_its_job() {
 
 #[test]
 fn a_backlog_comes_in_few_batches_by_few_requests_each_job_once_a_batch() {
-    let Some(s) = stage(|_| Fate::Pass) else { return };
+    let Some(s) = stage_hiding(600, |_| Fate::Pass) else { return };
     let ours = jobs(150);
     run(async {
         s.queue.send(&records(&ours)).await;
         s.queue.send(&records(&ours)).await;
     });
     let mut hints = s.hints();
-    let batch = run(within(Duration::from_secs(20), hints.next())).unwrap().unwrap();
+    let batch = run(within(PATIENCE, hints.next())).unwrap().unwrap();
     let distinct: BTreeSet<&Hint> = batch.iter().collect();
     assert_eq!(distinct.len(), batch.len());
     assert_eq!(batch.len(), 150, "not all in one batch");
@@ -269,7 +279,7 @@ fn messages_whose_answer_was_lost_or_whose_deletion_failed_come_again() {
         run(s.queue.send(&records(&ours)));
         let mut hints = s.hints();
         expect(&mut hints, &ours);
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + PATIENCE;
         while run(s.queue.messages()) > 0 {
             assert!(Instant::now() < deadline, "{what}: messages stay");
             // Repetitions are hints again.

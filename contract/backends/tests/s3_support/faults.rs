@@ -1,6 +1,6 @@
 //! A network and an S3 that fail, and what is stored and read in the end.
 
-use super::{Stage, is_get, is_put, run, stage};
+use super::{Stage, is_get, is_put, run, scripted, stage};
 use crate::aws_support::proxy::{Fate, Request, script};
 use backends::{Artifacts, ArtifactsError, Content};
 use sha2::{Digest, Sha256};
@@ -38,7 +38,7 @@ fn a_put_is_repeated_after_whatever_may_pass_away() {
         ("cut before it was carried out", vec![Fate::Cut, Fate::Cut], 3),
         ("no answer", vec![Fate::Stall], 2),
     ] {
-        let Some(s) = stage(script(is_put, fates)) else { return };
+        let Some(s) = scripted(is_put, fates) else { return };
         let stored = s.put(b"{}").unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(stored.size, 2, "{name}");
         assert_eq!(s.content().unwrap(), b"{}", "{name}");
@@ -107,7 +107,7 @@ fn every_put_is_conditional_and_carries_the_checksum_of_its_content() {
 fn a_body_that_breaks_off_or_stands_still_is_read_again() {
     let content: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
     for fate in [Fate::CutBody(100_000), Fate::StallBody(100_000), Fate::CutBody(0), Fate::Cut, Fate::Stall] {
-        let Some(s) = stage(script(is_get, [fate.clone()])) else { return };
+        let Some(s) = scripted(is_get, vec![fate.clone()]) else { return };
         run(s.direct.put(KEY, Content::Bytes(&content))).unwrap();
         let read = run(s.artifacts.get(KEY, Some(5..400_000))).unwrap().unwrap();
         assert!(read == content[5..], "{fate:?}: {} bytes", read.len());
@@ -118,7 +118,7 @@ fn a_body_that_breaks_off_or_stands_still_is_read_again() {
 fn a_store_that_stands_still_for_ever_is_unavailable_in_bounded_time() {
     for (fate, limit) in [(Fate::StallBody(10), 30), (Fate::Stall, 20)] {
         let rule = move |request: &Request| if is_read(request) { fate.clone() } else { Fate::Pass };
-        let Some(s) = stage(rule) else { return };
+        let Some(s) = stage(rule).map(Stage::in_a_hurry) else { return };
         run(s.direct.put(KEY, Content::Bytes(&[7; 100_000]))).unwrap();
         let begun = Instant::now();
         let read = run(s.artifacts.get(KEY, None));
@@ -131,7 +131,7 @@ fn a_store_that_stands_still_for_ever_is_unavailable_in_bounded_time() {
 fn a_connection_that_was_idle_is_not_used_again() {
     let Some(s) = stage(|_: &Request| Fate::Pass) else { return };
     let reads = |idle| {
-        let limits = super::S3Limits { idle, ..super::short() };
+        let limits = super::S3Limits { idle, ..super::long() };
         let artifacts = s.bucket.artifacts(&s.proxy.endpoint(), limits);
         run(async {
             for _ in 0..2 {

@@ -1,6 +1,6 @@
 //! Content that is stored in parts.
 
-use super::{Stage, run, stage};
+use super::{Stage, run, scripted, stage};
 use crate::aws_support::proxy::{Fate, Request, script};
 use backends::{Artifacts, ArtifactsError, Content, Publication};
 use contract::attempt::ManifestEntry;
@@ -93,7 +93,7 @@ fn an_upload_in_parts_survives_what_may_pass_away() {
         ("a conflict", is_completion, vec![Fate::Answer(409, "ConditionalRequestConflict")]),
     ];
     for (what, wanted, fates) in cases {
-        let Some(s) = stage(script(wanted, fates)) else { return };
+        let Some(s) = scripted(wanted, fates) else { return };
         s.put_file(&path).unwrap_or_else(|e| panic!("{what}: {e}"));
         s.holds_it(what);
         assert_eq!(

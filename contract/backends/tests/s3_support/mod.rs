@@ -5,7 +5,7 @@ mod large;
 mod policy;
 mod publishing;
 
-use super::aws_support::proxy::{Fate, Proxy, Request};
+use super::aws_support::proxy::{Fate, Proxy, Request, script};
 use super::aws_support::{ACCESS_KEY, Ministack, REGION, leave_out};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
@@ -44,13 +44,23 @@ pub(crate) fn config(endpoint: &str) -> SdkConfig {
         .build()
 }
 
-/// Limits that let a test of a fault end soon.
+/// Limits that no call reaches because the machine is busy or the pauses between its tries are long.
+pub(crate) fn long() -> S3Limits {
+    limits(20)
+}
+
+/// Limits that let a test of a server that stands still end soon.
 pub(crate) fn short() -> S3Limits {
-    let limits = Limits { attempt: Duration::from_secs(2), operation: Duration::from_secs(8) };
+    limits(2)
+}
+
+fn limits(attempt: u64) -> S3Limits {
+    let limits =
+        Limits { attempt: Duration::from_secs(attempt), operation: Duration::from_secs(4 * attempt) };
     S3Limits {
         quick: limits,
         bulk: limits,
-        stalled: Duration::from_secs(1),
+        stalled: Duration::from_secs(attempt) / 2,
         part: 5 << 20,
         ..S3Limits::default()
     }
@@ -102,9 +112,27 @@ pub(crate) fn stage(rule: impl FnMut(&Request) -> Fate + Send + 'static) -> Opti
     let server = Ministack::shared().inspect_err(|why| leave_out("S3", why)).ok()?;
     let bucket = Bucket::create(server);
     let proxy = Proxy::start(&server.endpoint(), rule);
-    let artifacts = bucket.artifacts(&proxy.endpoint(), short());
-    let direct = bucket.artifacts(&server.endpoint(), short());
+    let artifacts = bucket.artifacts(&proxy.endpoint(), long());
+    let direct = bucket.artifacts(&server.endpoint(), long());
     Some(Stage { bucket, proxy, artifacts, direct })
+}
+
+/// A stage where the requests that `wanted` names meet `fates`, and that waits long unless a server stands still.
+pub(crate) fn scripted(
+    wanted: impl Fn(&Request) -> bool + Send + 'static,
+    fates: Vec<Fate>,
+) -> Option<Stage> {
+    let stands_still = fates.iter().any(|fate| matches!(fate, Fate::Stall | Fate::StallBody(_)));
+    let stage = stage(script(wanted, fates))?;
+    Some(if stands_still { stage.in_a_hurry() } else { stage })
+}
+
+impl Stage {
+    /// For a server that will stand still.
+    pub(crate) fn in_a_hurry(mut self) -> Self {
+        self.artifacts = self.bucket.artifacts(&self.proxy.endpoint(), short());
+        self
+    }
 }
 
 /// A PUT of an object; a part of a large one is none.

@@ -1,7 +1,7 @@
 //! Publishers that meet, and publications that are interrupted.
 
-use super::{Stage, is_put, run, stage};
-use crate::aws_support::proxy::{Fate, Request, script};
+use super::{Stage, is_put, run, scripted, stage};
+use crate::aws_support::proxy::{Fate, Request};
 use backends::s3::S3Artifacts;
 use backends::{Artifacts, ArtifactsError, Content, Publication};
 use contract::attempt::ManifestEntry;
@@ -64,7 +64,7 @@ fn a_publication_survives_what_may_pass_away() {
         vec![Fate::CutAfter, Fate::CutAfter, Fate::CutAfter],
     ] {
         let what = format!("{fates:?}");
-        let Some(s) = stage(script(is_publication, fates)) else { return };
+        let Some(s) = scripted(is_publication, fates) else { return };
         for number in 1..3 {
             let entry = result(&s.direct, number);
             assert_eq!(publish(&s.artifacts, number, &entry).unwrap(), Publication::Published, "{what}");
@@ -88,7 +88,7 @@ fn a_publisher_that_was_paused_before_its_write_does_not_replace_a_newer_result(
             publish(&s.direct, 1, &entries[0]).unwrap();
         }
         let server = crate::aws_support::Ministack::shared().unwrap();
-        let artifacts = s.bucket.artifacts(&server.endpoint(), super::short());
+        let artifacts = s.bucket.artifacts(&server.endpoint(), super::long());
         *other.lock().unwrap() = Some((artifacts, entries[2].clone()));
         let answer = publish(&s.artifacts, 2, &entries[1]).unwrap();
         assert_eq!(answer, Publication::Newer { number: 3 });
