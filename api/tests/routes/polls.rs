@@ -15,8 +15,22 @@ async fn watched(rig: &Rig) {
     tokio::time::timeout(Duration::from_secs(10), watching).await.expect("the poll was answered at once");
 }
 
+/// What takes less than the second until a poll reads again, unless the machine is busy, which it is not three
+/// times in a row.
+async fn quick(attempt: impl AsyncFn() -> Duration) {
+    let mut tries = Vec::new();
+    while tries.iter().all(|took| *took >= Duration::from_millis(900)) {
+        assert!(tries.len() < 3, "answered by the re-read only: {tries:?}");
+        tries.push(attempt().await);
+    }
+}
+
 #[tokio::test]
 async fn a_poll_is_answered_when_the_status_changes() {
+    quick(answered).await;
+}
+
+async fn answered() -> Duration {
     let rig = Rig::new();
     let id = rig.submit(r#"{"job_type":"echo"}"#).await;
     let (hints, source) = ChannelHints::new();
@@ -32,10 +46,11 @@ async fn a_poll_is_answered_when_the_status_changes() {
     };
     let (job, ()) = tokio::join!(poll, run);
     assert_eq!(job["status"], "RUNNING");
-    assert!(start.elapsed() < Duration::from_millis(900), "answered by the re-read only");
+    let took = start.elapsed();
     assert_eq!(rig.changes.waited_for(), 0);
     drop(hints);
     follower.await.unwrap();
+    took
 }
 
 #[tokio::test]
@@ -49,7 +64,7 @@ async fn without_hints_the_change_is_found_by_reading_again() {
     };
     let start = Instant::now();
     assert_eq!(tokio::join!(poll, run).0["status"], "RUNNING");
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(15), "answered at the end of the wait only");
 }
 
 #[tokio::test]
@@ -75,10 +90,14 @@ async fn until_finished_waits_for_the_end_and_not_for_the_end_of_the_run_before(
 async fn the_wait_ends_with_the_job_as_it_is() {
     let rig = Rig::new();
     let id = rig.submit(r#"{"job_type":"echo"}"#).await;
-    let start = Instant::now();
-    let job = rig.get(&format!("/jobs/{id}?wait=50ms")).await;
-    assert_eq!((job.status.as_u16(), &job.json()["status"]), (200, &"QUEUED".into()));
-    assert!((50..900).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    quick(async || {
+        let start = Instant::now();
+        let job = rig.get(&format!("/jobs/{id}?wait=50ms")).await;
+        assert_eq!((job.status.as_u16(), &job.json()["status"]), (200, &"QUEUED".into()));
+        assert!(start.elapsed() >= Duration::from_millis(50), "{:?}", start.elapsed());
+        start.elapsed()
+    })
+    .await;
     rig.get(&format!("/jobs/{id}?wait=soon&until=then")).await.problem(400, "invalid-query");
     rig.get("/jobs/nobody?wait=30s").await.problem(404, "job-not-found");
     assert_eq!(rig.changes.waited_for(), 0);

@@ -54,7 +54,7 @@ async fn submitted(address: SocketAddr) -> String {
 
 #[tokio::test]
 async fn the_shutdown_answers_long_polls_at_once_and_closes_idle_connections() {
-    let server = server(Limits::default()).await;
+    let server = server(Limits { shutdown_grace: Duration::from_secs(60), ..Limits::default() }).await;
     let id = submitted(server.address).await;
     let poll =
         sent(server.address, &format!("GET /jobs/{id}?wait=30s HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
@@ -67,14 +67,16 @@ async fn the_shutdown_answers_long_polls_at_once_and_closes_idle_connections() {
     let text = rest(poll).await;
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("\"QUEUED\""), "{text}");
     server.ended.await.unwrap();
-    assert!(start.elapsed() < Duration::from_millis(1000), "{:?}", start.elapsed());
+    // The poll wanted 30 s, and so does an idle connection unless it is closed.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(rest(idle).await, "");
     assert!(TcpStream::connect(server.address).await.is_err(), "nobody listens any more");
 }
 
 #[tokio::test]
 async fn a_request_that_hangs_is_cut_when_the_grace_is_over() {
-    let limits = Limits { shutdown_grace: Duration::from_millis(200), ..Limits::default() };
+    let request_timeout = Duration::from_secs(60);
+    let limits = Limits { shutdown_grace: Duration::from_millis(200), request_timeout, ..Limits::default() };
     let server = server(limits).await;
     server.rig.reads_hang();
     let hanging = sent(server.address, "GET /jobs/a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -84,17 +86,19 @@ async fn a_request_that_hangs_is_cut_when_the_grace_is_over() {
     let start = Instant::now();
     server.stop.send(()).unwrap();
     server.ended.await.unwrap();
-    assert!((200..1000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!((200..30_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     drop(hanging);
 }
 
 #[tokio::test]
 async fn half_a_header_does_not_hold_a_connection_for_ever() {
-    let server = server(Limits { header_timeout: Duration::from_millis(100), ..Limits::default() }).await;
+    let request_timeout = Duration::from_secs(60);
+    let header_timeout = Duration::from_millis(100);
+    let server = server(Limits { header_timeout, request_timeout, ..Limits::default() }).await;
     let start = Instant::now();
     let text = rest(sent(server.address, "GET /livez HTTP/1.1\r\nhos").await).await;
     assert!(!text.contains("200"), "{text}");
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use testbed::ecs::{EcsDouble, Execution, Lag, Options, Phases, Quotas, Worker, definition};
 
 /// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const WORKER: &str = r#"
 ready() { if [ -p "$SCRATCH/$AGENT_RUNNER_JOB_ID" ]; then echo ready > "$SCRATCH/$AGENT_RUNNER_JOB_ID"; fi; }
@@ -177,7 +177,8 @@ impl Cluster {
 }
 
 fn client(url: &str) -> aws_sdk_ecs::config::Builder {
-    let limit = Duration::from_secs(3);
+    // Of the double's delay of 30 s a third, and more than any answer takes on a busy machine.
+    let limit = Duration::from_secs(10);
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(limit).operation_timeout(limit).build();
     aws_sdk_ecs::config::Builder::new()
         .behavior_version(BehaviorVersion::v2026_01_12())
