@@ -1,7 +1,7 @@
 //! The attempt record: one claimed launch.
 
 use crate::class::FailureClass;
-use crate::desired::Usd;
+use crate::cost::Usd;
 use crate::id::{JobId, LaunchToken, TaskId, WriteId};
 use crate::json::{JsonText, Raw};
 use crate::status::words;

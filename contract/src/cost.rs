@@ -1,7 +1,52 @@
-//! What tasks are estimated to cost. An estimate, not a bill: list prices, without discounts and taxes.
+//! Amounts of money, and what tasks are estimated to cost. An estimate, not a bill: list prices, without discounts
+//! and taxes.
 
-use crate::desired::Usd;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// US dollars in millionths, so that records compare exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Usd(pub u64);
+
+impl Serialize for Usd {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        // Exact for every amount below 9 billion dollars.
+        #[allow(clippy::cast_precision_loss, reason = "amounts are far below 2^53 millionths")]
+        s.serialize_f64(self.0 as f64 / 1e6)
+    }
+}
+
+impl<'de> Deserialize<'de> for Usd {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let dollars = f64::deserialize(d)?;
+        if (0.0..9e9).contains(&dollars) {
+            Ok(Self((dollars * 1e6).round() as u64))
+        } else {
+            Err(serde::de::Error::custom("an amount of US dollars from 0 on"))
+        }
+    }
+}
+
+impl Usd {
+    /// The sum, saturating.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self(self.0.saturating_add(more.0))
+    }
+
+    /// What is left of this after `less`, at least nothing.
+    #[must_use]
+    pub fn less(self, less: Self) -> Self {
+        Self(self.0.saturating_sub(less.0))
+    }
+}
+
+impl fmt::Display for Usd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
 
 /// What one task costs for as long as it is billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

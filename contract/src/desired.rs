@@ -2,13 +2,13 @@
 //! changes it.
 
 use crate::class::FailureClass;
+use crate::cost::Usd;
 use crate::decode::{FieldError, Fields, Invalid};
 use crate::json::JsonText;
 use crate::status::words;
 use crate::updated::{self, Updated};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// The largest payload in bytes. DynamoDB's item limit is 400 KB, and the job holds more than its payload.
 pub const PAYLOAD_LIMIT: usize = 256 * 1024;
@@ -150,50 +150,6 @@ pub struct Resources {
     /// GiB, 21 to 200; absent is the 20 GiB that every task has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ephemeral_storage_gib: Option<u32>,
-}
-
-/// US dollars in millionths, so that records compare exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Usd(pub u64);
-
-impl Serialize for Usd {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        // Exact for every amount below 9 billion dollars.
-        #[allow(clippy::cast_precision_loss, reason = "amounts are far below 2^53 millionths")]
-        s.serialize_f64(self.0 as f64 / 1e6)
-    }
-}
-
-impl<'de> Deserialize<'de> for Usd {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let dollars = f64::deserialize(d)?;
-        if (0.0..9e9).contains(&dollars) {
-            Ok(Self((dollars * 1e6).round() as u64))
-        } else {
-            Err(serde::de::Error::custom("an amount of US dollars from 0 on"))
-        }
-    }
-}
-
-impl Usd {
-    /// The sum, saturating.
-    #[must_use]
-    pub fn plus(self, more: Self) -> Self {
-        Self(self.0.saturating_add(more.0))
-    }
-
-    /// What is left of this after `less`, at least nothing.
-    #[must_use]
-    pub fn less(self, less: Self) -> Self {
-        Self(self.0.saturating_sub(less.0))
-    }
-}
-
-impl fmt::Display for Usd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
-        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
-    }
 }
 
 impl Desired {

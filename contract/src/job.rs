@@ -1,6 +1,6 @@
 //! The job record.
 
-use crate::desired::Usd;
+use crate::cost::Usd;
 use crate::id::{JobId, LaunchToken, WriteId};
 use crate::json::Raw;
 use crate::status::{Reason, Status, words};

@@ -1,7 +1,7 @@
 //! The reconciler's metrics, registered on a given registry. Labels are closed sets and are created at zero,
 //! so that a rate is defined from the first scrape on. A job id is never a label.
 
-use contract::desired::Usd;
+use contract::cost::Usd;
 use contract::invariants::Invariant;
 use contract::{FailureClass, Reason, Status};
 use plan::Effect;

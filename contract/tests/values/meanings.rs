@@ -1,8 +1,8 @@
 //! What small values mean, how they are shown, and what their texts are.
 
 use contract::attempt::{Attempt, Manifest, ManifestEntry};
+use contract::cost::Usd;
 use contract::decode::nearest;
-use contract::desired::Usd;
 use contract::{
     Control, Desired, FailureClass, FieldError, Invalid, JobId, JsonText, LaunchToken, Raw, Status,
     Timestamp, WriteId,

@@ -7,7 +7,7 @@ use crate::Job;
 use crate::pacing::later;
 use crate::snapshot::{AttemptView, Snapshot};
 use contract::attempt::{Evidence, phase};
-use contract::desired::Usd;
+use contract::cost::Usd;
 use contract::{Reason, Timestamp};
 use std::collections::BTreeMap;
 

@@ -2,7 +2,8 @@
 
 use crate::given::*;
 use contract::attempt::{Budget, Evidence, Verdict, phase};
-use contract::desired::{Capacity, Usd};
+use contract::cost::Usd;
+use contract::desired::Capacity;
 use contract::{FailureClass, LeaveReason, Phase, Price, Reason, Refusal, RefusalKind};
 use plan::{AttemptView, Decision, Effect, Seen};
 

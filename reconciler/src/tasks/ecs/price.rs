@@ -41,7 +41,7 @@ pub(super) fn price(size: Billed, of: EcsPrices) -> PerHour {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::desired::Usd;
+    use contract::cost::Usd;
 
     const SMALLEST: Billed = Billed { cpu: 256, memory_mib: 512, storage_gib: 20, public_ip: false };
 
