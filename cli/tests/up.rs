@@ -131,6 +131,25 @@ fn a_database_in_which_somebody_writes_for_a_while_does_not_keep_it_from_coming_
 }
 
 #[test]
+fn a_ctrl_c_in_the_terminal_of_the_orchestrator_is_not_for_its_workers() {
+    let lab = Lab::new();
+    let up = lab.up();
+    let words = ["submit", "echo", "-o", "name", "--payload", r#"{"sleep_seconds":600}"#];
+    let id = call(&lab, &up, &words).out;
+    assert_eq!(call(&lab, &up, &["wait", id.trim_end(), "--for", "status=running"]).code, Some(0));
+    let mut tasks = std::fs::read_dir(lab.path("data/tasks")).unwrap().map(|entry| entry.unwrap().path());
+    let text = std::fs::read_to_string(tasks.find(|path| path.is_dir()).unwrap().join("lock")).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let pid = lines.find_map(|line| line["pid"].as_i64()).unwrap();
+    let worker = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    assert_eq!(rustix::process::getpgid(Some(worker)), Ok(worker), "a process group of its own");
+    // Also where the leader of our session cannot be seen.
+    assert_eq!(rustix::process::getsid(Some(worker)), Ok(worker), "a session of its own");
+    assert_eq!(call(&lab, &up, &["cancel", id.trim_end()]).code, Some(0));
+    assert_eq!(call(&lab, &up, &["wait", id.trim_end()]).out, format!("{} FAILED\n", id.trim_end()));
+}
+
+#[test]
 fn the_end_is_quick_and_running_work_is_taken_over() {
     let lab = Lab::new();
     let mut up = lab.up();

@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use rustix::fs::SeekFrom;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
 
 /// The lowest number for the agent's copy of the lock. Shell scripts use 3 to 9 for themselves
 /// (`exec 3>file` would close the lock there), and bash looks for its own from 10 and from 255 downwards.
@@ -16,17 +17,57 @@ const LOCK_FD: i32 = 100;
 
 /// Makes a session of our own and writes who we are into the lock file, if the task has one.
 pub(crate) fn introduce(settings: &Settings) -> io::Result<()> {
-    // Refused to the leader of a process group, as when somebody starts a worker by hand in a shell.
-    let _ = rustix::process::setsid();
     if !settings.has_lock() {
+        // Refused to the leader of a process group, as when somebody starts a worker by hand in a shell.
+        let _ = rustix::process::setsid();
         return Ok(());
     }
+    leave_session();
     let mut buffer = [0; 64];
     let boot_id = read_once("/proc/sys/kernel/random/boot_id", &mut buffer).unwrap_or_default();
     let boot_id = std::str::from_utf8(boot_id).unwrap_or_default().trim_ascii_end();
     let pid = std::process::id();
     let start_time = start_time("self");
     append(&format!("{{\"boot_id\":\"{boot_id}\",\"pid\":{pid},\"start_time\":{start_time}}}\n"))
+}
+
+/// Makes a session of our own. The orchestrator has made us the leader of a process group, and such a leader
+/// may not: so we go to another group of the old session first. The group of its leader is the shell's where
+/// there is a terminal, and not the one that a Ctrl-C there is for.
+///
+/// In the old session a worker that somebody has stopped would die with the orchestrator: the kernel sends
+/// SIGHUP to a stopped process group when the last parent that could continue it is gone (setpgid(2)).
+fn leave_session() {
+    use rustix::process::{setpgid, setsid};
+    let leader = || session_leader().is_some_and(|leader| setpgid(None, Some(leader)).is_ok());
+    if setsid().is_err() && (leader() || join_a_childs_group().is_ok()) {
+        let _ = setsid();
+    }
+}
+
+/// Joins a process group that was made for this: where the leader of the session cannot be seen, or is gone
+/// with its group. A machine without true(1) leaves us where we are.
+fn join_a_childs_group() -> io::Result<()> {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new("true");
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.process_group(0).spawn()?;
+    // Ended or not: its group is there until it is waited for.
+    let joined = rustix::process::setpgid(None, Some(rustix::process::Pid::from_child(&child)));
+    child.wait()?;
+    Ok(joined?)
+}
+
+/// `None` where it is outside of our PID namespace, as for what is executed in a running container: its number is
+/// 0 there, which the type of `getsid`'s answer does not allow for.
+#[cfg(target_os = "linux")]
+fn session_leader() -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(stat_field("self", 6)?.try_into().ok()?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn session_leader() -> Option<rustix::process::Pid> {
+    rustix::process::getsid(None).ok()
 }
 
 /// Adds the agent's process to the lock file.

@@ -13,10 +13,10 @@
 //! | whom to signal | further lines, by the worker | the holders of the lock are looked for |
 //! | exit code and signal | memory of the parent | unknown, as after every restart |
 //!
-//! Workers are spawned without shell, hook or process group; they make their own session, so that Ctrl-C
-//! in the orchestrator's terminal does not reach them and they outlive it. Their stdout goes nowhere, or is
-//! the socket of their reports ([`backends::relay`]), and their stderr goes into `worker.log` beside the
-//! folders.
+//! Workers are spawned without shell or hook, in a process group of their own, and make their own session, so
+//! that Ctrl-C in the orchestrator's terminal does not reach them, not even before they have come so far, and
+//! they outlive it. Their stdout goes nowhere, or is the socket of their reports ([`backends::relay`]), and
+//! their stderr goes into `worker.log` beside the folders.
 
 mod folder;
 mod holders;

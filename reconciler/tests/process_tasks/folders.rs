@@ -151,6 +151,15 @@ async fn a_launch_that_is_under_way_is_not_disturbed_by_another_orchestrator_tha
 }
 
 #[tokio::test]
+async fn a_worker_is_out_of_reach_of_a_ctrl_c_before_it_has_done_anything() {
+    let mut machine = Machine::new();
+    // This worker makes no session: the real one has not come so far yet.
+    let (launch, _) = machine.started("lasts").await;
+    let worker = rustix::process::Pid::from_raw(machine.recorded(&launch, "pid")).unwrap();
+    assert_eq!(rustix::process::getpgid(Some(worker)), Ok(worker));
+}
+
+#[tokio::test]
 async fn what_another_process_of_this_number_left_does_not_stop_a_launch() {
     let mut machine = Machine::new();
     let root = machine.scratch.path().join("tasks");

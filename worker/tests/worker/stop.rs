@@ -1,6 +1,6 @@
 //! Stopping, losing the attempt, dying.
 
-use crate::support::{World, command, echo, eventually, lives, shell};
+use crate::support::{WORKER, World, command, echo, eventually, lives, shell};
 use contract::{FailureClass, Gate};
 use rustix::process::{Pid, Signal};
 
@@ -194,4 +194,22 @@ fn a_store_that_does_not_exist_is_no_reason_to_make_one() {
     eventually("the worker complains", || w.log().contains("the gate cannot be passed").then_some(()));
     drop(worker);
     assert!(!missing.exists());
+}
+
+/// As in a container that somebody executes a command in: there is no group of a session's leader to go to. In the
+/// session of its orchestrator a worker that is stopped would be hung up on when that dies.
+#[test]
+fn a_session_without_a_leader_is_left_too() {
+    let w = World::new(&shell("echo > started; until [ -e go ]; do sleep 0.01; done"));
+    // Job control makes the worker the leader of a process group, as the orchestrator does.
+    let leader = "set -m; (while kill -0 $$ 2>&-; do sleep 0.01; done; exec $0) &";
+    let ended = w.command("setsid").args(["bash", "-c", leader, WORKER]).status().unwrap();
+    assert!(ended.success(), "{ended}");
+    w.wait_for("started");
+    let pid = w.lock_lines()[0]["pid"].as_i64().unwrap();
+    let worker = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    assert_eq!(rustix::process::getsid(Some(worker)), Ok(worker));
+    std::fs::write(w.folder.path().join("task/work/go"), "").unwrap();
+    eventually("the worker ends", || w.lock_is_free().then_some(()));
+    assert_eq!(w.outcome().unwrap().failure, None);
 }

@@ -14,6 +14,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// The worker.
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_agent-runner-worker");
+
 /// A world with one attempt.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -102,17 +105,17 @@ impl World {
 
     /// Starts a worker with this stderr.
     pub(crate) fn start_with(&self, stderr: Stdio) -> Worker {
+        let child = self.command(WORKER).stderr(stderr).spawn().unwrap();
+        Worker(child)
+    }
+
+    /// `program` in the environment of a worker, with the locked lock file as its stdin.
+    pub(crate) fn command(&self, program: &str) -> Command {
         let lock = self.lock_file();
         lock.lock().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_agent-runner-worker"))
-            .envs(&self.env)
-            .current_dir(self.folder.path())
-            .stdin(lock)
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        Worker(child)
+        let mut command = Command::new(program);
+        command.envs(&self.env).current_dir(self.folder.path()).stdin(lock).stdout(Stdio::null());
+        command
     }
 
     /// Runs a worker to its end, which must be a report or a lost gate.

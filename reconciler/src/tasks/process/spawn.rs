@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -79,8 +80,8 @@ impl Spawner {
         spawned.map(|child| (child, ours))
     }
 
-    /// No group, user or hook of its own: any of these would cost the fast path of `Command`. The worker
-    /// makes its own session.
+    /// No user or hook of its own: either would cost the fast path of `Command`. The worker makes its own
+    /// session; until it has come so far its own group keeps a Ctrl-C from it that is meant for us.
     fn command(&self) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command
@@ -89,6 +90,7 @@ impl Spawner {
             .envs(std::env::vars_os())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.cwd)
+            .process_group(0)
             .stdout(self.null.try_clone()?)
             .stderr(self.log.try_clone()?);
         if self.relay {
