@@ -4,7 +4,7 @@
 
 use backends::conformance::{fixtures, hints, lease};
 use backends::{
-    Access, ChannelHints, Durability, Hint, Interest, RecordsBackend, SqliteLease, SqliteOptions,
+    Access, ChannelHints, Durability, Hint, Interest, Lease, RecordsBackend, SqliteLease, SqliteOptions,
     SqliteRecords,
 };
 use pollster::block_on;
@@ -23,6 +23,19 @@ fn open_lease() -> lease::Fixture {
 mod on_sqlite {
     backends::lease_conformance!(super::open_lease);
     backends::hints_conformance!(super::open_feed);
+}
+
+#[test]
+fn a_database_has_one_lease_by_whichever_name_it_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, link) = (folder.path().join("records.db"), folder.path().join("link.db"));
+    std::fs::write(&path, "").unwrap();
+    std::os::unix::fs::symlink("records.db", &link).unwrap();
+    let (one, other) = (SqliteLease::open(&path), SqliteLease::open(&link));
+    assert!(block_on(one.acquire("one")).unwrap().is_some());
+    assert!(block_on(other.acquire("other")).unwrap().is_none(), "two hold it at once");
+    block_on(one.release()).unwrap();
+    assert!(block_on(other.acquire("other")).unwrap().is_some());
 }
 
 /// Jobs are created by a second opener of the file, whose commits only the file announces.

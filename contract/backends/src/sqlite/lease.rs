@@ -2,7 +2,7 @@
 
 use super::connect::{Purpose, failed, open, patiently};
 use super::schema;
-use super::wake::beside;
+use super::wake::{beside, resolved};
 use crate::clock::{Clock, SystemClock};
 use crate::durability::Durability;
 use crate::lease::{Lease, LeaseError, LeaseHeld, LeaseView};
@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The lease of the reconciler that works on one database file.
 ///
 /// The holder has the file `<database>.lease` locked (`flock`), so the lease is free the moment its process
-/// is dead, and a second lease in the same process does not get it. The row in the database counts the
+/// is dead, and a second lease in the same process does not get it; whoever names the database by a symbolic link
+/// locks the same file. The row in the database counts the
 /// epochs and tells people who holds the lease.
 #[derive(Debug)]
 pub struct SqliteLease {
@@ -48,10 +49,11 @@ struct Held {
 }
 
 impl SqliteLease {
-    /// The lease on the database at `path`. Nothing is opened before it is asked for.
+    /// The lease on the database at `path`, which exists where that is a symbolic link. Nothing is opened before it is
+    /// asked for.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        Self { path: path.to_owned(), state: Mutex::default() }
+        Self { path: resolved(path), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -128,7 +128,13 @@ impl Wake {
     }
 }
 
-/// The database's path with `suffix` appended, as SQLite names the files beside it.
+/// The file that `path` leads to, if it is there: SQLite follows symbolic links, and what it puts beside the database
+/// is beside that file.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// The path of a database, [`resolved`], with `suffix` appended, as SQLite names the files beside it.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
@@ -156,7 +162,8 @@ mod inotify {
     impl Events {
         pub(super) fn watch(path: &Path) -> std::io::Result<Self> {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            let wal = super::beside(path, "-wal");
+            let path = super::resolved(path);
+            let wal = super::beside(&path, "-wal");
             let name = CString::new(wal.file_name().unwrap_or_default().as_bytes())?;
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(Path::new("."));
@@ -183,9 +190,10 @@ mod inotify {
             loop {
                 match reader.next() {
                     Ok(event) => {
-                        new_wal |= event.file_name() == Some(&self.name);
                         // Overflow: events were lost, so anything may have happened.
-                        commit |= event.events().intersects(ReadFlags::MODIFY | ReadFlags::QUEUE_OVERFLOW);
+                        let lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+                        new_wal |= lost || event.file_name() == Some(&self.name);
+                        commit |= event.events().contains(ReadFlags::MODIFY);
                     }
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
@@ -262,6 +270,23 @@ mod tests {
         assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event);
         drop(stopper);
         assert_eq!(wake.wait(&conn, None).unwrap(), Woken::Stop);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_wal_of_a_database_that_is_named_by_a_link_is_watched_where_sqlite_has_it() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (link, path) = (here.path().join("link.db"), there.path().join("a.db"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let open = || {
+            let conn = Connection::open(&link).unwrap();
+            conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+            conn
+        };
+        let (conn, other) = (open(), open());
+        let (mut wake, _stopper) = Wake::watch(&link).unwrap();
+        other.execute_batch("CREATE TABLE t (a)").unwrap();
+        assert_eq!(wake.wait(&conn, LONG).unwrap(), Woken::Event);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! One thread sleeps until the WAL is written to (on Linux by inotify, elsewhere it asks every 50 ms for
 //! `PRAGMA data_version`) and then reads the feed. Writing frames and making them visible are two moments,
 //! with an fsync between them when the writer has `synchronous=FULL`, and only the first makes an event. So
-//! the feed is read again after growing pauses, about a second long.
+//! the feed is read again after pauses that grow by a quarter, for some 20 seconds: what an fsync kept back is
+//! noticed later by a quarter of the time that the fsync took.
 //!
 //! The same thread moves the WAL into the database, beside the writers instead of inside one of their
 //! commits.
@@ -18,9 +19,11 @@ use std::time::{Duration, Instant};
 const SETTLE: Duration = Duration::from_micros(150);
 /// The same while there are commits all the time: at most a thousand looks a second.
 const SETTLE_BUSY: Duration = Duration::from_millis(1);
-/// Pauses between the looks after an event double from the first to the last.
+/// Pauses between the looks after an event, from the first to the last: 38 looks.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(512);
+const LAST_LOOK: Duration = Duration::from_secs(4);
+/// After a failure.
+const LOOK_AGAIN: Duration = Duration::from_millis(512);
 
 /// Revisions after which the WAL is moved: a few thousand pages, of which many are the same.
 const CHECKPOINT_AFTER: i64 = 1_000;
@@ -61,18 +64,18 @@ impl Watch {
                     self.wake.drain();
                     pause = Some(FIRST_LOOK);
                 }
-                Ok(Woken::Timeout) => pause = pause.map(|p| p * 2).filter(|p| *p <= LAST_LOOK),
+                Ok(Woken::Timeout) => pause = pause.and_then(next_pause),
                 Err(e) => {
                     tracing::warn!(error = %e, "cannot wait for changes of the database file");
                     self.feed.resync();
                     self.wake.poll_from_now_on();
-                    std::thread::sleep(LAST_LOOK);
+                    std::thread::sleep(LOOK_AGAIN);
                 }
             }
             last_look = Instant::now();
             let read = self.feed.read(&self.conn);
             if read.is_err() {
-                pause = pause.or(Some(LAST_LOOK));
+                pause = pause.or(Some(LOOK_AGAIN));
             }
             self.feed.deliver(read, &[]);
             if self.until_checkpoint() == Some(Duration::ZERO) {
@@ -107,5 +110,30 @@ impl Watch {
             self.conn.busy_timeout(Duration::ZERO)?;
         }
         Ok(())
+    }
+}
+
+fn next_pause(pause: Duration) -> Option<Duration> {
+    Some(pause + pause / 4).filter(|next| *next <= LAST_LOOK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_visible_late_is_seen_a_quarter_of_its_time_later() {
+        let pauses = std::iter::successors(Some(FIRST_LOOK), |pause| next_pause(*pause));
+        let looks: Vec<Duration> = pauses
+            .scan(SETTLE, |at, pause| {
+                *at += pause;
+                Some(*at)
+            })
+            .collect();
+        for two in looks.windows(2) {
+            assert!(two[1] - two[0] <= two[0] / 4 + FIRST_LOOK, "{two:?}");
+        }
+        assert!(*looks.last().unwrap() > Duration::from_secs(18), "{looks:?}");
+        assert!(looks.len() < 40, "{}", looks.len());
     }
 }
