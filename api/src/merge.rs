@@ -28,15 +28,31 @@ pub(crate) fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
 
 /// `target` with `patch` applied. A target that is no object counts as an empty one.
 pub(crate) fn merge(target: &str, patch: &str) -> Result<String, Unpatchable> {
+    applied(target, patch, false)
+}
+
+/// Like [`merge`], but where there is nothing to remove a `null` stays. It may be a slip, and whoever decodes this
+/// tells it by its name.
+pub(crate) fn merge_keeping_nulls(target: &str, patch: &str) -> Result<String, Unpatchable> {
+    applied(target, patch, true)
+}
+
+fn applied(target: &str, patch: &str, keep: bool) -> Result<String, Unpatchable> {
     if let Err(e) = serde_json::from_str::<serde::de::IgnoredAny>(patch) {
         return Err(Unpatchable::Syntax(e.to_string()));
     }
     let mut out = String::with_capacity(target.len() + patch.len());
-    merge_into(&mut out, Some(target), patch, DEEPEST)?;
+    merge_into(&mut out, Some(target), patch, DEEPEST, keep)?;
     Ok(out)
 }
 
-fn merge_into(out: &mut String, target: Option<&str>, patch: &str, levels: usize) -> Result<(), Unpatchable> {
+fn merge_into(
+    out: &mut String,
+    target: Option<&str>,
+    patch: &str,
+    levels: usize,
+    keep: bool,
+) -> Result<(), Unpatchable> {
     let Some(changes) = members(patch) else {
         out.push_str(patch.trim());
         return Ok(());
@@ -47,9 +63,9 @@ fn merge_into(out: &mut String, target: Option<&str>, patch: &str, levels: usize
     let mut first = true;
     for (name, change) in changes {
         let before = kept.remove(&name);
-        if change.get() != "null" {
+        if change.get() != "null" || (keep && before.is_none()) {
             push_name(out, &mut first, &name);
-            merge_into(out, before.map(RawValue::get), change.get(), levels)?;
+            merge_into(out, before.map(RawValue::get), change.get(), levels, keep)?;
         }
     }
     for (name, value) in kept {

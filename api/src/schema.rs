@@ -4,7 +4,7 @@
 
 use crate::problem::FieldProblem;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Ref, Schema, Type};
+use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// One of a closed set of words of the contract.
@@ -43,11 +43,19 @@ macro_rules! described {
 mod told;
 pub(crate) use told::{ArtifactList, AttemptList, EventList, Explanation};
 
-/// Any JSON value.
-#[derive(ToSchema)]
-#[schema(value_type = Object)]
-#[allow(dead_code, reason = "describes a value in the OpenAPI document")]
-pub(crate) struct Any(());
+/// Any JSON value, null among them.
+pub(crate) struct Any;
+
+impl PartialSchema for Any {
+    fn schema() -> RefOr<Schema> {
+        // All of them by name: utoipa cannot read back a schema that leaves the type out.
+        let all = [Type::Object, Type::Array, Type::String, Type::Number, Type::Boolean, Type::Null];
+        let any = ObjectBuilder::new().schema_type(SchemaType::from_iter(all));
+        any.description(Some("Any JSON value.")).into()
+    }
+}
+
+impl ToSchema for Any {}
 
 described! {
     /// What is wanted of a job. Everything but `job_type` has a default, which the job type may set.

@@ -48,6 +48,11 @@ impl utoipa::Modify for Precise {
                 }
             }
         }
+        let schemas = value["components"]["schemas"].as_object_mut().into_iter().flatten();
+        let properties = schemas.filter_map(|(_, schema)| schema.get_mut("properties")?.as_object_mut());
+        for (_, property) in properties.flatten() {
+            any_or_absent(property);
+        }
         for name in CLOSED {
             value["components"]["schemas"][name]["additionalProperties"] = Value::Bool(false);
         }
@@ -90,6 +95,13 @@ fn never_null(schema: &mut Value) {
         if let [only] = kinds.as_slice() {
             schema["type"] = only.clone();
         }
+    }
+}
+
+/// Null is among any values: a choice of exactly one of "any value" and "null" would leave null out.
+fn any_or_absent(property: &mut Value) {
+    if property["oneOf"][0]["$ref"] == "#/components/schemas/Any" {
+        *property = property["oneOf"][0].take();
     }
 }
 

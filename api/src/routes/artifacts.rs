@@ -6,7 +6,7 @@ use crate::answer::json;
 use crate::edit::read;
 use crate::problem::{Problem, ProblemBody};
 use crate::query::{Id, Params, Rest};
-use crate::schema::ArtifactList;
+use crate::schema::{Any, ArtifactList};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -75,7 +75,8 @@ fn escaped(path: &str) -> String {
 #[utoipa::path(get, path = "/jobs/{id}/artifacts/{path}", operation_id = "get_artifact", tag = "outputs",
     params(("id" = String, Path, description = "The job"), ("path" = String, Path, description = "As listed; may hold slashes")),
     responses(
-        (status = 200, description = "The file", body = String, content_type = "application/octet-stream"),
+        (status = 200, description = "The file; its ending says of which type", content(
+            (String = "application/octet-stream"), (String = "text/plain"), (Any = "application/json"))),
         (status = 307, description = "It is large and in S3: a URL that is good for 15 minutes"),
         (status = 404, description = "No such job or file", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "A store is not available", body = ProblemBody, content_type = "application/problem+json"),

@@ -151,8 +151,9 @@ fn location(response: &mut Response, job_id: &JobId) -> Result<(), Problem> {
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    // `to_str` lets a tab pass.
     let key = value.to_str().unwrap_or_default();
-    if key.is_empty() || key.len() > KEY_LIMIT {
+    if key.is_empty() || key.len() > KEY_LIMIT || key.contains('\t') {
         let allowed = format!("Idempotency-Key must have 1 to {KEY_LIMIT} printable ASCII characters");
         return Err(Problem::Header(allowed));
     }

@@ -8,7 +8,7 @@ use crate::body::{PatchBody, repeated};
 use crate::decision::{DecisionView, decide};
 use crate::edit::edit;
 use crate::layout::compact;
-use crate::merge::{Unpatchable, differences, members, merge};
+use crate::merge::{Unpatchable, differences, members, merge, merge_keeping_nulls};
 use crate::problem::{Problem, ProblemBody};
 use crate::query::{Id, IfMatch, Params};
 use crate::schema::{JobRequest, PatchAnswer};
@@ -144,11 +144,28 @@ fn patched(shared: &Shared, job: &Job, seen: &Seen, body: &str) -> Result<Desire
             errors.push(error);
         }
     }
+    for error in slips(job.desired.text(), body) {
+        if errors.iter().all(|e| e.pointer != error.pointer) {
+            errors.push(error);
+        }
+    }
     errors.extend(repeated(body));
     match desired {
         Some(desired) if errors.is_empty() => Ok(desired),
         _ => Err(Problem::Invalid(Invalid { errors })),
     }
+}
+
+/// Members of `desired` whose own members have any names.
+const FREE: [&str; 3] = ["payload", "env", "labels"];
+
+/// Errors of the names that are not known, but only removed: a null that removes nothing is a slip, as in
+/// `{"priorty":null}`. Members that a hand edit left behind may be removed by any name.
+fn slips(stored: &str, body: &str) -> Vec<FieldError> {
+    let kept = if body.contains("null") { merge_keeping_nulls(stored, body).ok() } else { None };
+    let mut errors = kept.and_then(|kept| Desired::parse(&kept).err()).map_or_else(Vec::new, |e| e.errors);
+    errors.retain(|e| !FREE.contains(&top(e)));
+    errors
 }
 
 /// The member of `desired` that an error speaks of.

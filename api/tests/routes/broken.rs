@@ -32,6 +32,14 @@ async fn a_job_whose_desired_cannot_be_decoded_is_shown_with_the_reasons_and_hea
     let healed = rig.patch(&format!("/jobs/{id}"), r#"{"priority":null}"#).await.json();
     assert_eq!((healed.get("invalid"), &healed["desired"]["priority"]), (None, &json!(0)));
     assert_eq!(rig.get(&format!("/jobs/{other}")).await.status, 200);
+    // A member of no known name is removed by its name, whatever that is.
+    let job = rig.job(&id).await;
+    let broken = job.desired.text().replacen(r#""backoff":{"#, r#""backoff":{"initial":5,"#, 1);
+    rig.store.write_raw(&id, &job.desired, &Raw::stored(broken)).await;
+    let patch = |name: &str| format!(r#"{{"backoff":{{"{name}":null}}}}"#);
+    rig.patch(&format!("/jobs/{id}"), &patch("intial")).await.problem(422, "invalid-fields");
+    let healed = rig.patch(&format!("/jobs/{id}"), &patch("initial")).await;
+    assert_eq!((healed.status.as_u16(), healed.json().get("invalid")), (200, None), "{healed:?}");
 }
 
 #[tokio::test]

@@ -161,6 +161,12 @@ async fn an_idempotency_key_is_refused_beyond_255_characters_by_every_route_that
         let refused = rig.send("POST", path, &[JSON, ("idempotency-key", &longer)], body).await;
         let problem = refused.problem(400, "invalid-header");
         assert!(problem["detail"].as_str().unwrap().contains("1 to 255"), "{problem}");
+        // Found by schemathesis: a tab inside was accepted.
+        for bad in ["", "a\tb", "é"] {
+            let refused = rig.send("POST", path, &[JSON, ("idempotency-key", bad)], body).await;
+            let problem = refused.problem(400, "invalid-header");
+            assert!(problem["detail"].as_str().unwrap().contains("printable ASCII"), "{problem}");
+        }
     }
     let document = serde_json::to_value(api::document()).unwrap();
     for path in ["/jobs", "/jobs/batch"] {

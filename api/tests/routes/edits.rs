@@ -99,6 +99,20 @@ async fn what_never_changes_or_shrinks_or_is_unknown_is_refused_all_at_once() {
     assert_eq!(places, ["/job_type", "/max_attempts", "/priorty", "/retry"], "{problem}");
     assert!(problem.to_string().contains("submit a new one with POST /jobs"), "{problem}");
     rig.patch(&path, r#"{"job_type":null}"#).await.problem(422, "invalid-fields");
+    // Found by schemathesis: the name of what is only removed was not looked at.
+    for (patch, place) in [
+        (r#"{"priorty":null,"priority":null}"#, "/priorty"),
+        (r#"{"":null}"#, "/"),
+        (r#"{"backoff":{"initial":null}}"#, "/backoff/initial"),
+    ] {
+        let problem = rig.patch(&path, patch).await.problem(422, "invalid-fields");
+        let errors = problem["errors"].as_array().unwrap();
+        assert_eq!((errors.len(), &errors[0]["pointer"]), (1, &json!(place)), "{problem}");
+        assert!(errors[0]["message"].as_str().unwrap().contains("is not known"), "{problem}");
+    }
+    let harmless = r#"{"priority":null,"resources":null,"backoff":{"factor":null},"labels":{"a":null}}"#;
+    let answer = rig.patch(&path, harmless).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
         rig.patch(&path, r#"{"job_type":"echo","retry":2}"#).await.status,
         200,

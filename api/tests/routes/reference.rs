@@ -94,12 +94,12 @@ fn of_operation(out: &mut String, method: &str, path: &str, operation: &Value) {
     let everywhere = |status: &str| matches!(status, "401" | "403" | "421" | "504");
     let answers = operation["responses"].as_object().unwrap().iter();
     let answers = answers.filter(|(status, _)| !everywhere(status)).map(|(status, answer)| {
-        let content = answer["content"].as_object().and_then(|c| c.iter().next());
-        let body = content.map_or_else(String::new, |(mime, content)| match mime.as_str() {
-            "application/json" | "application/problem+json" => kind(&content["schema"]),
-            mime => format!("`{mime}`"),
-        });
-        [status.clone(), words(&answer["description"]), body]
+        let bodies =
+            answer["content"].as_object().into_iter().flatten().map(|(mime, content)| match mime.as_str() {
+                "application/json" | "application/problem+json" => kind(&content["schema"]),
+                mime => format!("`{mime}`"),
+            });
+        [status.clone(), words(&answer["description"]), bodies.collect::<Vec<_>>().join(", ")]
     });
     table(out, ["answer", "when", "body"], &answers.collect::<Vec<_>>());
 }
@@ -153,7 +153,7 @@ fn kind(schema: &Value) -> String {
         one => one.as_str().into_iter().collect::<Vec<_>>(),
     };
     let kind = match types.join(" or ").as_str() {
-        "" => "any JSON".to_owned(),
+        "object or array or string or number or boolean" => "any JSON".to_owned(),
         "array" => format!("list of {}", kind(&schema["items"])),
         other => other.to_owned(),
     };
