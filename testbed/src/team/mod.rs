@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -77,7 +78,7 @@ const READY: Duration = Duration::from_secs(30);
 /// A team; everything ends with it.
 #[derive(Debug)]
 pub struct Team {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     options: Options,
     programs: PathBuf,
     redis: RedisServer,
@@ -110,6 +111,7 @@ impl Team {
         let redis = RedisServer::start(folder.path().join("redis"), options.fsync);
         let (api_port, metrics_port) = (free_port(), free_port());
         let (api, reconciler, workers) = (None, None, Vec::new());
+        let folder = Arc::new(folder);
         let mut team =
             Self { folder, options, programs, redis, api_port, metrics_port, api, reconciler, workers };
         team.launch(Part::Api);
@@ -125,6 +127,12 @@ impl Team {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The folder, which then outlives the team.
+    #[must_use]
+    pub fn keep_folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
     }
 
     /// The artifacts' folder.

@@ -27,8 +27,10 @@ use redis::Connection;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tempfile::TempDir;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -65,6 +67,20 @@ const WARM_UP: usize = 20;
 /// Between two looks: half a percent of the time that a thousand jobs take.
 const LOOK: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The folders of everything that was measured, which are removed when nothing is measured any more. ext4 gives out no
+/// inode that was removed within the last minute, and looks at each of them again whenever somebody makes a file: after
+/// the removal of some thousand files the next ones cost twenty times as much.
+#[derive(Default)]
+struct Remains(Vec<Arc<TempDir>>);
+
+impl Remains {
+    fn folder(&mut self) -> Result<Arc<TempDir>, Failed> {
+        let folder = Arc::new(TempDir::new()?);
+        self.0.push(Arc::clone(&folder));
+        Ok(folder)
+    }
+}
 
 /// What was measured with one `appendfsync` and one number of slots.
 #[derive(Default)]
@@ -103,10 +119,11 @@ pub fn run(options: &Options) -> Result<String, Failed> {
     let settings: Vec<(&'static str, u32)> =
         options.fsync.iter().flat_map(|f| options.slots.iter().map(|slots| (*f, *slots))).collect();
     let mut all: Vec<Series> = settings.iter().map(|_| Series::default()).collect();
+    let mut remains = Remains::default();
     for round in 1..=options.rounds {
         for (&(fsync, slots), series) in settings.iter().zip(&mut all) {
             eprintln!("round {round} of {}: appendfsync {fsync}, {WORKERS} × {slots}", options.rounds);
-            one_round(options, fsync, slots, &peers, series)?;
+            one_round(options, fsync, slots, &peers, series, &mut remains)?;
         }
     }
     let figures: Vec<Figure> = settings
@@ -128,16 +145,17 @@ fn one_round(
     slots: u32,
     (bullmq, celery): &(BullMq, Celery),
     series: &mut Series,
+    remains: &mut Remains,
 ) -> Result<(), Failed> {
-    series.ours.push(ours(&options.programs, options, fsync, slots)?);
+    series.ours.push(ours(&options.programs, options, fsync, slots, remains)?);
     if let Some(before) = &options.before {
-        series.before.push(ours(before, options, fsync, slots)?);
+        series.before.push(ours(before, options, fsync, slots, remains)?);
     }
     if options.alone {
         return Ok(());
     }
-    series.bullmq.push(bullmq.rate(fsync, WORKERS, slots, options.jobs)?);
-    series.celery.push(celery.rate(fsync, WORKERS, slots, options.jobs)?);
+    series.bullmq.push(bullmq.rate(fsync, WORKERS, slots, options.jobs, remains)?);
+    series.celery.push(celery.rate(fsync, WORKERS, slots, options.jobs, remains)?);
     Ok(())
 }
 
@@ -179,13 +197,20 @@ impl Series {
     }
 }
 
-fn ours(programs: &Path, options: &Options, fsync: &'static str, slots: u32) -> Result<Measured, Failed> {
+fn ours(
+    programs: &Path,
+    options: &Options,
+    fsync: &'static str,
+    slots: u32,
+    remains: &mut Remains,
+) -> Result<Measured, Failed> {
     let stack = team::Options {
         programs: Some(programs.to_owned()),
         fsync,
         ..team::Options::new(WORKERS, slots).env("AGENT_RUNNER_LOG", "warn")
     };
     let team = Team::start(stack).ok_or_else(|| Failed::new("no redis-server"))?;
+    remains.0.push(team.keep_folder());
     let address: SocketAddr = team.client().base().trim_start_matches("http://").parse()?;
     let times = latencies(address, options.samples)?;
     let mut redis = team.redis().connect();

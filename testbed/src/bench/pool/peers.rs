@@ -1,6 +1,6 @@
 //! What the pool is compared with: installed by `make bench-peers`, started for each round.
 
-use super::{Failed, post, wait_until};
+use super::{Failed, Remains, post, wait_until};
 use crate::bench::load;
 use crate::stack::free_port;
 use crate::team::RedisServer;
@@ -78,9 +78,9 @@ impl BullMq {
         workers: usize,
         slots: u32,
         jobs: usize,
+        remains: &mut Remains,
     ) -> Result<f64, Failed> {
-        let results = TempDir::new()?;
-        let data = TempDir::new()?;
+        let (results, data) = (remains.folder()?, remains.folder()?);
         let server = RedisServer::start(data.path().to_owned(), fsync);
         let (redis, http) = (server.port().to_string(), free_port());
         let node = |arguments: &[&str]| {
@@ -142,8 +142,9 @@ impl Celery {
         workers: usize,
         slots: u32,
         jobs: usize,
+        remains: &mut Remains,
     ) -> Result<f64, Failed> {
-        let (results, data) = (TempDir::new()?, TempDir::new()?);
+        let (results, data) = (remains.folder()?, remains.folder()?);
         let server = RedisServer::start(data.path().to_owned(), fsync);
         let mut running = Running(Vec::new());
         for n in 0..workers {
