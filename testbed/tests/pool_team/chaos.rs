@@ -37,19 +37,26 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// One victim a second, each kind at least once.
+/// One victim a second, each kind at least once. Workers are killed early and reconcilers late: nothing executes
+/// for 15 s after a reconciler was killed, so that who is killed then has no agent to lose.
 fn victims(dice: &mut Dice, seconds: u64) -> Vec<Victim> {
     let others = [Victim::Redis, Victim::Api, Victim::Watchdog, Victim::Member];
+    let early = (seconds / 2).min(10);
     let mut all: Vec<Victim> = (0..seconds)
-        .map(|_| match dice.once_in(RECONCILER_ONCE_IN) {
+        .map(|n| match n >= early && dice.once_in(RECONCILER_ONCE_IN) {
             true => Victim::Reconciler,
             false => *dice.one_of(&others).expect("one of four"),
         })
         .collect();
-    let mut places: Vec<usize> = (0..all.len()).collect();
-    for victim in others.into_iter().chain([Victim::Reconciler]) {
+    let (mut first, mut later): (Vec<u64>, Vec<u64>) = (0..seconds).partition(|n| *n < early);
+    let mut place = |places: &mut Vec<u64>, victim| {
         let at = places.swap_remove(dice.within(0..=places.len() as u64 - 1) as usize);
-        all[at] = victim;
+        all[at as usize] = victim;
+    };
+    place(&mut first, Victim::Watchdog);
+    place(&mut first, Victim::Member);
+    for victim in [Victim::Redis, Victim::Api, Victim::Reconciler] {
+        place(&mut later, victim);
     }
     all
 }
