@@ -32,29 +32,31 @@ pub(crate) fn introduce(settings: &Settings) -> io::Result<()> {
 }
 
 /// Makes a session of our own. The orchestrator has made us the leader of a process group, and such a leader
-/// may not: so we go to another group of the old session first. The group of its leader is the shell's where
-/// there is a terminal, and not the one that a Ctrl-C there is for.
+/// may not: so we go to another group of the old session first, which the session's leader has where there is one.
 ///
 /// In the old session a worker that somebody has stopped would die with the orchestrator: the kernel sends
 /// SIGHUP to a stopped process group when the last parent that could continue it is gone (setpgid(2)).
 fn leave_session() {
-    use rustix::process::{setpgid, setsid};
-    let leader = || session_leader().is_some_and(|leader| setpgid(None, Some(leader)).is_ok());
-    if setsid().is_err() && (leader() || join_a_childs_group().is_ok()) {
+    use rustix::process::{getppid, setpgid, setsid};
+    // Where it is our orchestrator that leads the session, as in `docker run -it`, a Ctrl-C is for its group.
+    let leader = session_leader().filter(|leader| getppid() != Some(*leader));
+    let join = |leader| setpgid(None, Some(leader)).is_ok();
+    if setsid().is_err() && (leader.is_some_and(join) || join_a_childs_group().is_ok()) {
         let _ = setsid();
     }
 }
 
-/// Joins a process group that was made for this: where the leader of the session cannot be seen, or is gone
-/// with its group. A machine without true(1) leaves us where we are.
+/// Joins a process group that was made for this: where the leader of the session cannot be seen, is our parent, or
+/// is gone with its group. A machine without cat(1) leaves us where we are.
 fn join_a_childs_group() -> io::Result<()> {
     use std::os::unix::process::CommandExt;
-    let mut command = std::process::Command::new("true");
-    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut command = std::process::Command::new("cat");
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.process_group(0).spawn()?;
-    // Ended or not: its group is there until it is waited for.
+    // It lasts until its input ends, which is when it is waited for.
     let joined = rustix::process::setpgid(None, Some(rustix::process::Pid::from_child(&child)));
-    child.wait()?;
+    // Refused where somebody has told us to ignore SIGCHLD: such children vanish by themselves.
+    let _ = child.wait();
     Ok(joined?)
 }
 

@@ -3,6 +3,7 @@
 use crate::support::{WORKER, World, command, echo, eventually, lives, shell};
 use contract::{FailureClass, Gate};
 use rustix::process::{Pid, Signal};
+use std::process::ExitStatus;
 
 /// Says its pid and waits for ever, with a child.
 const WAITS: &str = "sleep 1000 & echo $! > child; echo $$ > pid; wait";
@@ -198,18 +199,42 @@ fn a_store_that_does_not_exist_is_no_reason_to_make_one() {
 
 /// As in a container that somebody executes a command in: there is no group of a session's leader to go to. In the
 /// session of its orchestrator a worker that is stopped would be hung up on when that dies.
-#[test]
-fn a_session_without_a_leader_is_left_too() {
+fn leaves_a_session_without_a_leader(before: &str) {
     let w = World::new(&shell("echo > started; until [ -e go ]; do sleep 0.01; done"));
     // Job control makes the worker the leader of a process group, as the orchestrator does.
-    let leader = "set -m; (while kill -0 $$ 2>&-; do sleep 0.01; done; exec $0) &";
-    let ended = w.command("setsid").args(["bash", "-c", leader, WORKER]).status().unwrap();
-    assert!(ended.success(), "{ended}");
+    let leader = "set -m; (while kill -0 $$ 2>&-; do sleep 0.01; done; exec \"$0\") &";
+    let ended = w.command("setsid").args(["bash", "-c", &format!("{before}{leader}"), WORKER]).status();
+    assert!(ended.as_ref().is_ok_and(ExitStatus::success), "{ended:?}");
     w.wait_for("started");
     let pid = w.lock_lines()[0]["pid"].as_i64().unwrap();
     let worker = Pid::from_raw(pid.try_into().unwrap()).unwrap();
     assert_eq!(rustix::process::getsid(Some(worker)), Ok(worker));
     std::fs::write(w.folder.path().join("task/work/go"), "").unwrap();
     eventually("the worker ends", || w.lock_is_free().then_some(()));
+    assert_eq!(w.outcome().unwrap().failure, None);
+}
+
+#[test]
+fn a_session_without_a_leader_is_left_too() {
+    leaves_a_session_without_a_leader("");
+}
+
+#[test]
+fn a_session_without_a_leader_is_left_also_where_ends_of_children_are_ignored() {
+    leaves_a_session_without_a_leader("trap '' CHLD; ");
+}
+
+/// As in `docker run -it`, where a Ctrl-C is for the orchestrator and everybody in its group.
+#[test]
+fn a_session_that_the_orchestrator_leads_is_left_too() {
+    let w = World::new(&shell("echo > started; until [ -e go ]; do sleep 0.01; done"));
+    let script = "set -m; \"$0\" & wait";
+    let mut leader = w.command("setsid").args(["-w", "bash", "-c", script, WORKER]).spawn().unwrap();
+    w.wait_for("started");
+    let pid = w.lock_lines()[0]["pid"].as_i64().unwrap();
+    let worker = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    assert_eq!(rustix::process::getsid(Some(worker)), Ok(worker));
+    std::fs::write(w.folder.path().join("task/work/go"), "").unwrap();
+    assert!(leader.wait().unwrap().success());
     assert_eq!(w.outcome().unwrap().failure, None);
 }

@@ -49,11 +49,10 @@ struct Held {
 }
 
 impl SqliteLease {
-    /// The lease on the database at `path`, which exists where that is a symbolic link. Nothing is opened before it is
-    /// asked for.
+    /// The lease on the database at `path`. Nothing is opened before it is asked for.
     #[must_use]
     pub fn open(path: &Path) -> Self {
-        Self { path: resolved(path), state: Mutex::default() }
+        Self { path: path.to_owned(), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,7 +60,7 @@ impl SqliteLease {
     }
 
     fn lock_path(&self) -> PathBuf {
-        beside(&self.path, ".lease")
+        beside(&resolved(&self.path), ".lease")
     }
 
     /// Takes the OS lock; `None` when somebody else has it.
