@@ -1,6 +1,6 @@
 //! From stored records and the task runtime to the [`Snapshot`] that the plan looks at.
 
-use crate::facts::Fact;
+use crate::facts::{Absent, Fact};
 use crate::tasks::{Observed, TaskState};
 use crate::work::Work;
 use backends::Loaded;
@@ -170,7 +170,9 @@ impl Work {
                 never_launched || just_launched == Some(&attempt.token)
             }
         };
-        if !nothing_to_see {
+        if nothing_to_see {
+            self.remember_to_look(&attempt.token, &fact, None);
+        } else {
             view.tasks = self.tasks_seen(attempt, view.gate.as_ref(), &fact, now).await;
         }
     }
@@ -189,6 +191,8 @@ impl Work {
             Observed::Known(views) => views,
             Observed::Unknown(why) => {
                 tracing::warn!(job_id = %attempt.job_id, %why, "tasks are not known now");
+                let look_at = self.parts.clock.monotonic() + self.parts.resync_interval;
+                self.remember_to_look(&attempt.token, fact, Some(look_at));
                 return TasksSeen::default();
             }
         };
@@ -197,10 +201,15 @@ impl Work {
             Some(task) => views.iter().any(|v| v.task == *task),
             None => !views.is_empty(),
         };
-        let absence_proven = !present && self.absent_for_certain(&attempt.token, started, now);
+        let absent = if present { None } else { Some(self.absent(&attempt.token, started, now)) };
         if present && fact.absence.is_some() {
             self.facts.note(&attempt.token, |f| f.absence = None);
         }
+        let look_at = match absent {
+            Some(Absent::Perhaps { look_at }) => Some(look_at),
+            Some(Absent::Certain) | None => None,
+        };
+        self.remember_to_look(&attempt.token, fact, look_at);
         let seen = views.into_iter().map(|v| {
             let seen = match v.state {
                 TaskState::Alive if v.worker_gone => Seen::WorkerGone,
@@ -209,18 +218,32 @@ impl Work {
             };
             (v.task, seen)
         });
-        TasksSeen { seen: seen.collect(), absence_proven }
+        TasksSeen { seen: seen.collect(), absence_proven: absent == Some(Absent::Certain) }
     }
 
     /// Absence is believed at once where it is proof, else as [`Fact::absent`] says.
-    fn absent_for_certain(&self, token: &LaunchToken, started: Option<&TaskId>, began: Duration) -> bool {
+    fn absent(&self, token: &LaunchToken, started: Option<&TaskId>, began: Duration) -> Absent {
         if self.parts.tasks.absence_is_proof() {
-            return true;
+            return Absent::Certain;
         }
         let ended = self.parts.clock.monotonic();
-        let mut certain = false;
-        self.facts.note(token, |f| certain = f.absent(started, began, ended));
-        certain
+        let mut absent = Absent::Certain;
+        self.facts.note(token, |f| absent = f.absent(started, began, ended));
+        absent
+    }
+
+    /// No hint may follow a look that has shown nothing certain: whoever wants to know looks again.
+    fn remember_to_look(&self, token: &LaunchToken, fact: &Fact, at: Option<Duration>) {
+        if fact.look_again != at {
+            self.facts.note(token, |f| f.look_again = at);
+        }
+    }
+
+    /// When to look at the job again because of such looks.
+    pub(crate) fn look_again(&self, loaded: &Loaded) -> Option<Timestamp> {
+        let at = self.facts.look_again(loaded.attempts.iter().map(|attempt| &attempt.token))?;
+        let wait = at.saturating_sub(self.parts.clock.monotonic());
+        Some(self.parts.clock.now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 

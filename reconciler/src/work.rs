@@ -92,7 +92,9 @@ impl Work {
                     self.show(key, &snapshot, reason);
                     if !self.keep_place(&loaded, &snapshot, reason, wants_slot).await {
                         // An ended job waits for its TTL, which the resync finds without a timer for each.
-                        return Ok(until.filter(|_| !has_ended(&snapshot)).map_or(Next::Settled, Next::At));
+                        let until = until.filter(|_| !has_ended(&snapshot));
+                        let until = until.into_iter().chain(self.look_again(&loaded)).min();
+                        return Ok(until.map_or(Next::Settled, Next::At));
                     }
                 }
                 Decision::Write { control, settled, why } => {

@@ -139,8 +139,9 @@ pub trait Tasks: Send + Sync + 'static {
         PASSES
     }
 
-    /// Whether a hint follows whenever a task was found to have started, ended or gone, at the latest when
-    /// [`Tasks::list`] finds it so. A resync then need not look at every job that has a task.
+    /// Whether a hint follows, once, whenever a task was found to have started, ended or gone, at the latest when
+    /// [`Tasks::list`] finds it so. A resync then need not look at every job that has a task; a pass to which the
+    /// runtime has shown nothing certain looks again by itself.
     fn tells(&self) -> bool {
         false
     }

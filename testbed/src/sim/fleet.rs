@@ -12,11 +12,12 @@ use super::host::Host;
 use super::worker;
 use super::world::{Kind, State, World};
 use async_trait::async_trait;
+use backends::{Hint, HintSender};
 use contract::attempt::{Evidence, LaunchRequest, Refusal, RefusalKind};
 use contract::{Desired, JobId, JsonText, LaunchToken, Supports, TaskId};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -274,11 +275,44 @@ fn raise(signal: &watch::Sender<Signal>, to: Signal) {
 
 /// The tasks as one host sees them.
 pub(super) struct SimTasks {
-    pub(super) world: Arc<World>,
-    pub(super) host: Arc<Host>,
+    world: Arc<World>,
+    host: Arc<Host>,
+    news: HintSender,
+    /// Each task that this host has heard of, and whether it was alive when it was last looked for.
+    known: Mutex<BTreeMap<TaskId, bool>>,
 }
 
 impl SimTasks {
+    pub(super) fn new(world: Arc<World>, host: Arc<Host>, news: HintSender) -> Self {
+        Self { world, host, news, known: Mutex::default() }
+    }
+
+    /// A task was looked for; that it has stopped or is missing is told once.
+    fn looked(&self, s: &State, task: &TaskId, view: Option<&TaskView>) {
+        let alive = view.is_some_and(|view| view.state == TaskState::Alive && !view.worker_gone);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.insert(task.clone(), alive);
+        if before.unwrap_or(true)
+            && !alive
+            && let Some(t) = s.fleet.tasks.get(task)
+        {
+            self.news.send(Hint::Job(t.job_id.clone()));
+        }
+    }
+
+    /// As of ECS: a listing shows what runs, and what was known to run and is not in it is asked for by its id.
+    fn tell(&self, s: &State, listed: &[TaskView]) {
+        for view in listed {
+            self.looked(s, &view.task, Some(view));
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let left_out =
+            known.iter().filter(|(task, alive)| **alive && listed.iter().all(|v| v.task != **task));
+        for (task, _) in left_out {
+            self.looked(s, task, s.view(task, true, s.now(), self.world.mutation).as_ref());
+        }
+    }
+
     /// Answers that got lost on the way there or back.
     fn call_runtime(&self, launch: &Launch) -> LaunchAnswer {
         let lost = || LaunchAnswer::Uncertain("simulated: no answer".to_owned());
@@ -314,6 +348,9 @@ impl Tasks for SimTasks {
         self.host.goes_on().await;
         self.world.way().await;
         let answer = self.call_runtime(launch);
+        if let LaunchAnswer::Launched(task) = &answer {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone(), true);
+        }
         let line = format!("launch {} {}: {answer:?}", launch.job_id, launch.token.prefix());
         self.world.lock().note(self.host.name(), &line);
         self.world.way().await;
@@ -329,7 +366,16 @@ impl Tasks for SimTasks {
     ) -> Observed<Vec<TaskView>> {
         self.host.goes_on().await;
         self.world.way().await;
-        let seen = self.world.lock().observe(&self.world, token, started);
+        let seen = {
+            let mut s = self.world.lock();
+            let seen = s.observe(&self.world, token, started);
+            if let Observed::Known(views) = &seen {
+                for task in views.iter().map(|v| &v.task).chain(started) {
+                    self.looked(&s, task, views.iter().find(|v| v.task == *task));
+                }
+            }
+            seen
+        };
         self.world.way().await;
         self.host.goes_on().await;
         seen
@@ -337,6 +383,11 @@ impl Tasks for SimTasks {
 
     fn absence_is_proof(&self) -> bool {
         self.world.kind == Kind::Process || self.world.is(Mutation::BlindAbsence)
+    }
+
+    /// As ECS does. Processes are looked at by every resync.
+    fn tells(&self) -> bool {
+        self.world.kind == Kind::Ecs
     }
 
     async fn list(&self) -> Observed<Vec<TaskView>> {
@@ -350,7 +401,9 @@ impl Tasks for SimTasks {
                 let at = s.now();
                 let views =
                     s.fleet.tasks.keys().filter_map(|task| s.view(task, false, at, self.world.mutation));
-                Observed::Known(views.collect())
+                let views: Vec<TaskView> = views.collect();
+                self.tell(&s, &views);
+                Observed::Known(views)
             }
         };
         self.host.goes_on().await;

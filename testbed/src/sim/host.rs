@@ -148,7 +148,7 @@ pub(super) async fn keep_running(world: Arc<World>, slot: u64, config: Config) {
     for life in 0_u64.. {
         let host = Host::new(world.clone(), format!("host-{slot}.{life}"));
         let (sender, inner) = ChannelHints::new();
-        world.lock().listen(sender);
+        world.lock().listen(sender.clone());
         world.lock().note(host.name(), "starts");
         let parts = Parts {
             records: ReconcilerRecords::new(Arc::new(SimRecords {
@@ -156,7 +156,7 @@ pub(super) async fn keep_running(world: Arc<World>, slot: u64, config: Config) {
                 host: Some(host.clone()),
             })),
             artifacts: Arc::new(SimArtifacts { world: world.clone(), host: Some(host.clone()) }),
-            tasks: Arc::new(SimTasks { world: world.clone(), host: host.clone() }),
+            tasks: Arc::new(SimTasks::new(world.clone(), host.clone(), sender)),
             lease: Arc::new(SimLease::new(world.clone(), host.clone())),
             clock: host.clone(),
             random: host.clone(),

@@ -50,7 +50,7 @@ mod world;
 use crate::Dice;
 use chaos::Chaos;
 use contract::invariants::Invariant;
-use contract::{Control, JobId};
+use contract::{Control, Desired, Gate, JobId};
 use host::Config;
 use jobs::{Compare, JobPlan, Workload};
 use plan::Policy;
@@ -60,6 +60,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use world::{Kind, World};
 
+/// How long after a task has stopped, or the faults have, that may go unnoticed.
+const NOTICED: Duration = Duration::from_secs(900);
 /// How long after its faults a run may take to settle.
 const PATIENCE: Duration = Duration::from_secs(26 * 3600);
 /// How long nothing may be written after everything has ended.
@@ -246,6 +248,26 @@ fn unfinished(s: &world::State, plan: &JobPlan) -> Option<String> {
     row.active.then(|| format!("{id} is still marked as active"))
 }
 
+/// An attempt that passed the gate and whose task has long stopped, without an outcome and without anybody having
+/// noticed: it would last until its timeout. Twice the grace, a resync, and what stays invisible are well within.
+fn unnoticed(s: &world::State) -> Option<String> {
+    let jobs = s.memory.jobs.iter().filter(|(_, row)| Desired::parse(row.desired.text()).is_ok());
+    let open = jobs.flat_map(|(id, row)| {
+        let open = row.attempts.iter().filter(|(_, a)| a.closing.is_none() && a.claim.parse().is_ok());
+        open.map(move |(token, attempt)| (id, token, attempt))
+    });
+    let mut started = open.filter_map(|(id, token, attempt)| match attempt.gate.as_ref()?.parse().ok()? {
+        Gate::Started { task } => Some((id, token, task)),
+        Gate::Sealed { .. } | Gate::Finished { .. } => None,
+    });
+    started.find_map(|(id, token, task)| {
+        let (since, _) = s.fleet.tasks.get(&task)?.stopped.as_ref()?;
+        let ago = s.now().saturating_sub(*since);
+        (ago > NOTICED)
+            .then(|| format!("{task} of {id} {} has stopped {ago:?} ago, unnoticed", token.prefix()))
+    })
+}
+
 /// Waits until everything is over, and then for a while that nothing happens.
 async fn settle(world: &Arc<World>, plans: &[Arc<JobPlan>], until: Duration) {
     loop {
@@ -256,6 +278,10 @@ async fn settle(world: &Arc<World>, plans: &[Arc<JobPlan>], until: Duration) {
         }
         if s.now() < until + SCANNED {
             continue;
+        }
+        if let Some(what) = unnoticed(&s) {
+            s.wrong(&format!("{}: {what}", Invariant::Settles));
+            return;
         }
         let left: Vec<String> = plans.iter().filter_map(|p| unfinished(&s, p)).collect();
         if left.is_empty() && s.agents() == 0 && s.alive() == 0 {
