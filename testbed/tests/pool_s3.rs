@@ -81,8 +81,13 @@ fn results_logs_and_files_are_in_the_bucket_and_an_outage_of_it_loses_nothing() 
 
     let payload = json!({"ledger": team.ledger().path(), "sleep_ms": 50, "files": 1});
     let desired = json!({"job_type": "ledger", "payload": payload});
+    let outage = Outage::of(&gates.s3, Way::Cut);
     let job_ids: Vec<String> = (0..20).map(|_| client.submit(&desired)).collect();
-    Outage::lasting(&gates.s3, Way::Cut, AWAY);
+    std::thread::sleep(AWAY);
+    for job_id in &job_ids {
+        assert!(object(job_id, "result.json").is_none(), "{job_id} has a result while S3 was away");
+    }
+    drop(outage);
     for job_id in &job_ids {
         assert_eq!(word(&client.ended(job_id, SOON), "status"), "SUCCEEDED", "{}", team.logs());
         assert!(object(job_id, "result.json").is_some(), "{job_id} has no result");

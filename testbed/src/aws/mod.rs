@@ -24,6 +24,7 @@ use crate::client::Client;
 use crate::ecs::options::Post;
 use crate::ecs::{EcsDouble, Execution, Worker, definition};
 use crate::executable::servers;
+use crate::judge::Judged;
 use crate::ledger::Ledger;
 use crate::pump::{Pump, Treatment};
 use crate::stack::{self, free_port};
@@ -290,15 +291,30 @@ impl AwsStack {
                 return;
             }
             if Instant::now() >= until {
-                let left: Vec<String> = left
-                    .iter()
-                    .map(|id| format!("{id}: {}", statuses.get(*id).unwrap_or(&Value::Null)))
-                    .collect();
-                panic!("{} jobs have not ended:\n{}\n{}", left.len(), left.join("\n"), self.logs());
+                // The logs first: who keeps the end only of what was printed sees the records.
+                panic!("{}\n{} jobs have not ended:\n{}", self.logs(), left.len(), self.records_of(&left));
             }
             // The table tells nobody; a scan of it takes some milliseconds.
             std::thread::sleep(Duration::from_millis(250));
         }
+    }
+
+    /// What is on record of these jobs, and what the double has of them.
+    fn records_of(&self, job_ids: &[&String]) -> String {
+        let mut out = String::new();
+        let jobs = self.jobs();
+        for id in job_ids {
+            out += &format!("{id}: {:?}\n", jobs.get(*id));
+        }
+        for attempt in self.attempts().iter().filter(|attempt| job_ids.contains(&&attempt.job)) {
+            out += &format!("{attempt:?}\n");
+        }
+        let state = self.double.as_ref().map(EcsDouble::state).unwrap_or_default();
+        let ours = |task: &&Value| job_ids.iter().any(|id| task.to_string().contains(id.as_str()));
+        for task in state["tasks"].as_array().into_iter().flatten().filter(ours) {
+            out += &format!("{task}\n");
+        }
+        out
     }
 
     /// Waits until no task is left that has not stopped.

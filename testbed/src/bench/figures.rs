@@ -64,6 +64,12 @@ impl Figure {
         self
     }
 
+    /// What was measured.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The median over the rounds.
     #[must_use]
     pub fn value(&self) -> f64 {

@@ -68,9 +68,9 @@ const WARM_UP: usize = 20;
 const LOOK: Duration = Duration::from_millis(4);
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The folders of everything that was measured, which are removed when nothing is measured any more. ext4 gives out no
-/// inode that was removed within the last minute, and looks at each of them again whenever somebody makes a file: after
-/// the removal of some thousand files the next ones cost twenty times as much.
+/// The folders of everything that was measured, which are removed when nothing is measured any more. ext4 without a
+/// journal gives out no inode that was removed within the last one to six minutes, and looks at each of them again
+/// whenever somebody makes a file: after the removal of some thousand files the next ones cost twenty times as much.
 #[derive(Default)]
 struct Remains(Vec<Arc<TempDir>>);
 
