@@ -43,8 +43,9 @@ struct Preview<'a> {
 /// Changes what is wanted, by a merge patch (RFC 7396) of `desired`.
 ///
 /// `cancel`, `suspend`, `priority` and deadlines act at once, the command, `payload` and `env` at the next
-/// attempt, on finished jobs only `retry` and the TTL. `null` gives a field its default again. `job_type` never changes and `retry`
-/// never shrinks. A `desired` that a hand edit broke is healed by patching the broken fields.
+/// attempt, on finished jobs only `retry` and the TTL. `null` gives a field its default again. `job_type` never
+/// changes and `retry` never shrinks. A `desired` that a hand edit broke is healed by patching the broken
+/// fields; `null` removes a name that is not known, and is refused like any other value when it is not there.
 #[utoipa::path(patch, path = "/jobs/{id}", operation_id = "patch_job", tag = "jobs",
     params(
         ("id" = String, Path, description = "The job"),
