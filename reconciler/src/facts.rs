@@ -116,10 +116,16 @@ impl Facts {
         change(self.lock().entry(token.clone()).or_default());
     }
 
-    /// When to look again at the tasks of the first of these attempts of which nothing certain is known.
-    pub(crate) fn look_again<'a>(&self, tokens: impl Iterator<Item = &'a LaunchToken>) -> Option<Duration> {
+    /// When to look again at the tasks of the first of these attempts of which nothing certain is known, after
+    /// a pass that began then. What was due before it is not: a pass that needed to know has looked, and one
+    /// that did not would be followed by others like it without end.
+    pub(crate) fn look_again<'a>(
+        &self,
+        tokens: impl Iterator<Item = &'a LaunchToken>,
+        began: Duration,
+    ) -> Option<Duration> {
         let facts = self.lock();
-        tokens.filter_map(|token| facts.get(token)?.look_again).min()
+        tokens.filter_map(|token| facts.get(token)?.look_again.filter(|at| *at > began)).min()
     }
 
     /// The attempt is closed.
@@ -201,10 +207,13 @@ mod tests {
         facts.note(&one, |f| f.look_again = Some(s(7)));
         facts.note(&two, |f| f.look_again = Some(s(5)));
         facts.note(&other, |f| f.look_again = Some(s(1)));
-        assert_eq!(facts.look_again([&one, &two].into_iter()), Some(s(5)));
+        let of_both = |began| facts.look_again([&one, &two].into_iter(), s(began));
+        assert_eq!(of_both(4), Some(s(5)));
+        assert_eq!(of_both(5), Some(s(7)), "a pass that began when it was due has not looked");
+        assert_eq!(of_both(7), None);
         facts.note(&two, |f| f.look_again = None);
-        assert_eq!(facts.look_again([&one, &two].into_iter()), Some(s(7)));
+        assert_eq!(of_both(4), Some(s(7)));
         facts.forget(&one);
-        assert_eq!(facts.look_again([&one, &two].into_iter()), None);
+        assert_eq!(of_both(4), None);
     }
 }

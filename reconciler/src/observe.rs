@@ -97,8 +97,10 @@ impl Work {
             price,
             phases,
         };
-        if view.closing.is_none() {
-            self.add_what_is_known(&mut view, attempt, just_launched).await;
+        match view.closing {
+            None => self.add_what_is_known(&mut view, attempt, just_launched).await,
+            // Closed by somebody else, or by a call whose answer was lost.
+            Some(_) => self.facts.forget(&attempt.token),
         }
         Ok(view)
     }
@@ -239,11 +241,14 @@ impl Work {
         }
     }
 
-    /// When to look at the job again because of such looks.
-    pub(crate) fn look_again(&self, loaded: &Loaded) -> Option<Timestamp> {
-        let at = self.facts.look_again(loaded.attempts.iter().map(|attempt| &attempt.token))?;
+    /// When to look at the job again because of such looks in a pass that began then.
+    pub(crate) fn look_again(&self, loaded: &Loaded, began: Duration) -> Option<Timestamp> {
+        let tokens = loaded.attempts.iter().map(|attempt| &attempt.token);
+        let at = self.facts.look_again(tokens, began)?;
         let wait = at.saturating_sub(self.parts.clock.monotonic());
-        Some(self.parts.clock.now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+        // Rounded up: a look a moment too early would be followed by the next one at once.
+        let wait = i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+        Some(self.parts.clock.now().plus_millis(wait))
     }
 }
 

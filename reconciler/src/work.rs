@@ -72,6 +72,7 @@ impl Work {
 
     /// One pass over the job.
     pub(crate) async fn pass(&self, key: &JobId) -> Result<Next, PassError> {
+        let began = self.parts.clock.monotonic();
         let Some(mut loaded) = self.stored("load", self.parts.records.load(key).await)? else {
             self.gone(key);
             return Ok(Next::Settled);
@@ -93,7 +94,7 @@ impl Work {
                     if !self.keep_place(&loaded, &snapshot, reason, wants_slot).await {
                         // An ended job waits for its TTL, which the resync finds without a timer for each.
                         let until = until.filter(|_| !has_ended(&snapshot));
-                        let until = until.into_iter().chain(self.look_again(&loaded)).min();
+                        let until = until.into_iter().chain(self.look_again(&loaded, began)).min();
                         return Ok(until.map_or(Next::Settled, Next::At));
                     }
                 }

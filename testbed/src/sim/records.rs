@@ -137,7 +137,7 @@ impl RecordsBackend for SimRecords {
     async fn load(&self, job_id: &JobId) -> Answer<Option<Loaded>> {
         let (id, mutation) = (job_id.clone(), self.world.mutation);
         if self.host.is_some() {
-            *self.world.lock().looks.entry(id.clone()).or_default() += 1;
+            self.world.lock().looked_at(&id);
         }
         self.read(move |s| s.load(&id, mutation)).await
     }

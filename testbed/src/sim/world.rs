@@ -22,6 +22,10 @@ use tokio::time::Instant;
 /// Wall-clock time at the start of a run: 2026-11-22T00:00:00Z.
 const WALL: i64 = 1_795_305_600_000;
 
+const MINUTE: Duration = Duration::from_secs(60);
+/// More reads of a job than anything can ask for within [`MINUTE`].
+const LOOKS_A_MINUTE: u64 = 500;
+
 /// What tasks are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -57,6 +61,8 @@ pub(super) struct State {
     pub(super) truth: Truth,
     /// How often reconcilers have read each job.
     pub(super) looks: BTreeMap<JobId, u64>,
+    /// The same since a moment less than [`MINUTE`] ago.
+    lately: BTreeMap<JobId, (Duration, u64)>,
     /// The most open attempts, in all and by queue, where one reconciler without faults has to keep to them.
     pub(super) limits: Option<(u32, BTreeMap<String, u32>)>,
     /// The job whose claims the store refuses.
@@ -122,6 +128,7 @@ impl World {
             scripts: BTreeMap::new(),
             truth: Truth::default(),
             looks: BTreeMap::new(),
+            lately: BTreeMap::new(),
             limits: None,
             unclaimable: None,
             hints: Vec::new(),
@@ -197,6 +204,21 @@ impl State {
 
     pub(super) fn breaks(&mut self, invariant: Invariant, job_id: &JobId, what: &str) {
         self.wrong(&format!("{invariant} broken, job {job_id}: {what}"));
+    }
+
+    /// A reconciler reads the job. Whoever does so again and again without anything to do burns its processor and
+    /// the store's.
+    pub(super) fn looked_at(&mut self, id: &JobId) {
+        *self.looks.entry(id.clone()).or_default() += 1;
+        let now = self.now();
+        let (since, looks) = self.lately.entry(id.clone()).or_insert((now, 0));
+        if now.saturating_sub(*since) >= MINUTE {
+            (*since, *looks) = (now, 0);
+        }
+        *looks += 1;
+        if *looks == LOOKS_A_MINUTE {
+            self.wrong(&format!("{id} is read {LOOKS_A_MINUTE} times within a minute"));
+        }
     }
 
     /// Something is wrong that no invariant has a name for.
