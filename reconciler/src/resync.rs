@@ -52,7 +52,7 @@ impl Work {
                 self.queue.push(key);
             }
         }
-        self.sweep_orphans().await?;
+        self.sweep_orphans(&seen.revisions).await?;
         let now = self.parts.clock.now();
         let expired = self.stored("list", self.parts.records.list_expired(now, COLLECT_BATCH).await)?;
         for key in expired {
@@ -65,8 +65,10 @@ impl Work {
         Ok(())
     }
 
-    /// Stops tasks that have no open attempt. A task of an open attempt is the business of its job's pass.
-    async fn sweep_orphans(&self) -> Result<(), PassError> {
+    /// Stops tasks that have no open attempt. A task of an open attempt is the business of its job's pass. An
+    /// attempt that is known was open when this process last worked on it: its record may have been deleted by
+    /// hand since, and its job is then not among the active ones.
+    async fn sweep_orphans(&self, active: &HashMap<JobId, Revision>) -> Result<(), PassError> {
         let listed = self.parts.tasks.list().await;
         self.metrics.asked_runtime("list", matches!(listed, Observed::Known(_)));
         let tasks = match listed {
@@ -77,7 +79,7 @@ impl Work {
             }
         };
         for view in tasks {
-            if !self.facts.knows(&view.token) {
+            if !(active.contains_key(&view.job_id) && self.facts.knows(&view.token)) {
                 self.sweep(&view).await?;
             }
         }

@@ -33,6 +33,15 @@ fn a_task_behind_a_record_that_nobody_can_decode_holds_its_slot_until_it_has_sto
 }
 
 #[test]
+fn an_agent_without_worker_and_record_is_stopped_as_an_orphan() {
+    let stopped: Vec<Duration> = (0..10).filter_map(poison::of_a_deleted_record).collect();
+    testbed::say(&format!("stopped after {stopped:?}"));
+    assert!(!stopped.is_empty(), "no agent has outlived its worker");
+    // A minute of grace, two resyncs, and the grace of a stop. Left alone, agents last for half an hour on average.
+    assert!(stopped.iter().all(|after| *after < Duration::from_secs(150)), "{stopped:?}");
+}
+
+#[test]
 fn a_job_whose_claims_are_refused_keeps_nobody_waiting_for_its_slot() {
     for seed in 0..5 {
         let ended = poison::behind_an_unclaimable_job(seed);

@@ -5,6 +5,7 @@
 //! once than there are poisoned attempts. Counted is every read of a job by the reconciler.
 
 use super::chaos::Chaos;
+use super::fleet::Signal;
 use super::host::{self, Config};
 use super::jobs::Script;
 use super::memory::Row;
@@ -83,6 +84,33 @@ pub fn behind_a_running_task(seed: u64, poison: usize) -> (Duration, Duration) {
 #[must_use]
 pub fn ways() -> usize {
     POISONS.len()
+}
+
+/// When the agent of a job has ended that outlives its worker (none, where it does not), if the job's record is
+/// deleted by hand: a worker would notice.
+#[must_use]
+pub fn of_a_deleted_record(seed: u64) -> Option<Duration> {
+    in_virtual_time(async move {
+        let world = World::new(Kind::Process, None, Dice::seeded(seed), Chaos::none(), false);
+        let job = ids("deleted", 1);
+        reconcile(&world, 1);
+        submit(&world, &job, Duration::from_secs(3600));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        {
+            let mut s = world.lock();
+            assert_eq!(s.agents(), 1, "it executes");
+            s.memory.jobs.remove(&job[0]);
+            for task in s.fleet.tasks.values() {
+                task.signal.send_replace(Signal::Kill);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let outlives = world.lock().agents() == 1;
+        while world.lock().agents() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        outlives.then(|| world.lock().now())
+    })
 }
 
 /// When the second of two jobs of which one may run at a time has ended, if the store refuses every claim of the first.
