@@ -54,6 +54,8 @@ fn scarce_for_too_long(job: &Job<'_>) -> bool {
 
 fn was_scarce(closing: &Closing) -> bool {
     let evidence = &closing.evidence;
-    evidence.refusal.as_ref().is_some_and(|r| r.kind == RefusalKind::Capacity)
+    // Spot and on-demand vCPUs have a quota each (Fargate service quotas): one may be used up while the other is free.
+    let none_to_be_had = |kind| matches!(kind, RefusalKind::Capacity | RefusalKind::Quota);
+    evidence.refusal.as_ref().is_some_and(|r| none_to_be_had(r.kind))
         || evidence.stopped_reason.as_ref().is_some_and(|words| words.contains(NO_CAPACITY))
 }

@@ -219,7 +219,9 @@ fn without_spot_capacity_for_a_while_the_next_attempt_is_on_demand() {
     };
     assert_eq!(scarce(139, RefusalKind::Capacity), Capacity::Spot);
     assert_eq!(scarce(140, RefusalKind::Capacity), Capacity::OnDemand);
-    assert_eq!(scarce(140, RefusalKind::Quota), Capacity::Spot, "a quota is not a lack of capacity");
+    assert_eq!(scarce(140, RefusalKind::Quota), Capacity::OnDemand, "Spot has a quota of its own");
+    assert_eq!(scarce(500, RefusalKind::Throttled), Capacity::Spot);
+    assert_eq!(scarce(500, RefusalKind::Misconfigured), Capacity::Spot);
     let accepted_first = {
         let mut view = closed(1, failed(FailureClass::TaskFailedToStart), Budget::Infrastructure);
         view.gate = None;
