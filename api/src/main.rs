@@ -1,7 +1,8 @@
 //! `agent-runner-api`: the API in a process of its own, beside a reconciler that works on the same records.
 //!
-//! Settings come from the environment and `.env`. `healthcheck` asks the one that runs here. Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a store or
-//! the port cannot be opened, 2 when settings or the job-types file are not acceptable.
+//! Settings come from the environment and `.env`. `healthcheck` asks the one that runs here. Exit codes: 0 after
+//! Ctrl-C or SIGTERM, 1 when a store or the port cannot be opened, 2 when settings or the job-types file are not
+//! acceptable.
 
 use api::{Access, App, Changes, Limits, Metrics};
 use backends::records::ApiRecords;
@@ -16,11 +17,12 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: agent-runner-api [healthcheck]
+const USAGE: &str = "usage: agent-runner-api [healthcheck [--live]]
 
 Serves the HTTP API. Settings are AGENT_RUNNER_* variables (docs/configuration.md).
 
   healthcheck   asks the API that listens on AGENT_RUNNER_LISTEN whether it is ready
+  --live        asks only whether it answers, for whoever would replace it because its store is away
   --help        this text
   --version     the version";
 
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {}
-        ["healthcheck"] => return healthcheck(),
+        ["healthcheck"] => return healthcheck("/readyz"),
+        ["healthcheck", "--live"] => return healthcheck("/livez"),
         ["--help" | "-h"] => return say(USAGE),
         ["--version" | "-V"] => return say(concat!("agent-runner-api ", env!("CARGO_PKG_VERSION"))),
         _ => return refused(format!("{arguments:?} is not understood\n{USAGE}").into(), 2),
@@ -52,10 +55,10 @@ fn say(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn healthcheck() -> ExitCode {
+fn healthcheck(path: &str) -> ExitCode {
     match settings() {
         Err(e) => refused(e, 2),
-        Ok(settings) => match backends::healthcheck::ask(settings.listen, "/readyz") {
+        Ok(settings) => match backends::healthcheck::ask(settings.listen, path) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => refused(e.into(), 1),
         },

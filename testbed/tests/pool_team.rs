@@ -122,3 +122,18 @@ fn a_job_waits_for_quota_while_the_pool_has_no_worker_and_runs_when_one_comes() 
     assert_eq!(word(&client.ended(&after, SOON), "status"), "SUCCEEDED");
     team.expect_nothing_left(SOON);
 }
+
+#[test]
+fn an_api_without_its_store_is_not_ready_but_alive() {
+    let Some(mut team) = Team::start(Options::new(0, 1)) else { return };
+    let healthy =
+        |team: &Team| [&["healthcheck"][..], &["healthcheck", "--live"]].map(|a| team.api_is_healthy(a));
+    assert_eq!(healthy(&team), [true, true]);
+    team.kill(Part::Redis);
+    assert_eq!(healthy(&team), [false, true], "{}", team.logs());
+    team.launch(Part::Redis);
+    team.ready();
+    assert_eq!(healthy(&team), [true, true]);
+    team.kill(Part::Api);
+    assert_eq!(healthy(&team), [false, false]);
+}

@@ -164,6 +164,15 @@ impl Team {
         command.status().expect("a health check").success()
     }
 
+    /// What the health check of the API's container says: `agent-runner-api` with these arguments.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    #[must_use]
+    pub fn api_is_healthy(&self, arguments: &[&str]) -> bool {
+        self.command("agent-runner-api").args(arguments).status().expect("a health check").success()
+    }
+
     /// A client of the API.
     #[must_use]
     pub fn client(&self) -> Client {
