@@ -8,7 +8,7 @@ use backends::crash::{self, Act};
 use backends::{
     ArtifactsError, Closed, Content, ControlWrite, GateAnswer, Loaded, Publication, Retry, WriteAnswer,
 };
-use contract::attempt::{INLINE_PAYLOAD, ManifestEntry, Verdict};
+use contract::attempt::{INLINE_PAYLOAD, ManifestEntry, RefusalKind, Verdict};
 use contract::desired::Capacity;
 use contract::{
     Attempt, Claim, Closing, Control, Desired, JobId, JsonText, LaunchRequest, LaunchToken, LeaveReason,
@@ -190,6 +190,10 @@ impl Work {
             LaunchAnswer::Launched(_) => {
                 tracing::debug!(%job_id, attempt = claim.number, token = token.prefix(), "task launched");
                 *launched = Some(token.clone());
+            }
+            // Time heals the others. This one waits for an operator, whom an alarm on errors calls.
+            LaunchAnswer::Refused(refusal) if refusal.kind == RefusalKind::Misconfigured => {
+                tracing::error!(%job_id, attempt = claim.number, message = %refusal.message, "launch refused");
             }
             LaunchAnswer::Refused(refusal) => {
                 tracing::warn!(%job_id, attempt = claim.number, kind = %refusal.kind, message = %refusal.message,

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,6 +195,8 @@ async fn write_once(client: &Client, write: &Write) -> Result<Written, Failure> 
         .condition_expression(write.condition())
         .set_expression_attribute_names(Some(write.names.clone()))
         .set_expression_attribute_values((!write.values.is_empty()).then(|| write.values.clone()))
+        // The default, said aloud: the policies of IAM compare it, and nothing tells what they see when it is absent.
+        .return_values(ReturnValue::None)
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         .customize()
         .interceptor(doubt.clone());
