@@ -115,8 +115,10 @@ fn sleep(run: &mut Run<'_>, duration: Duration) -> Slept {
         if signals.told_to_stop() {
             return failed(FailureClass::Interrupted, "echo was told to stop".to_owned());
         }
-        if run.reporter.beat() == Beat::Lost {
-            return Slept::Lost;
+        match run.reporter.beat() {
+            Beat::Kept => {}
+            Beat::Left => return failed(FailureClass::Interrupted, "the attempt was left".to_owned()),
+            Beat::Lost => return Slept::Lost,
         }
         let now = Instant::now();
         if now >= end {

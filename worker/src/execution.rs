@@ -1,5 +1,6 @@
 //! What an execution left, and how it is stored.
 
+use crate::agent;
 use crate::drive::block_on;
 use crate::patience::Patience;
 use crate::reporter::{Beat, Reporter};
@@ -175,6 +176,7 @@ impl Storing<'_, '_> {
             match shelf.put(key, content) {
                 Err(e @ ArtifactsError::Unavailable { .. }) => {
                     self.reporter.say(&e.to_string());
+                    agent::make_room(&self.settings.task_folder);
                     if !patience.pause(self.signals, self.grace) {
                         return Some(Err(e));
                     }

@@ -1,6 +1,7 @@
 //! The worker's side of the gate: start, signs of life, outcome.
 
 use crate::Exit;
+use crate::agent;
 use crate::drive::block_on;
 use crate::execution::now;
 use crate::log;
@@ -9,7 +10,7 @@ use crate::settings::Settings;
 use crate::signals::Signals;
 use backends::records::WorkerRecords;
 use backends::{GateAnswer, RecordsError, Retry, StartAnswer};
-use contract::{Claim, Outcome, Raw, Report};
+use contract::{Claim, Gate, LeaveReason, Outcome, Raw, Report};
 use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,31 @@ pub(crate) type OpenRecords<'a> = &'a dyn Fn() -> Result<WorkerRecords, RecordsE
 pub(crate) enum Beat {
     /// As far as known.
     Kept,
-    /// It was sealed, or is gone.
+    /// The reconciler has left it on purpose. It tells the task to stop, with the grace period, and goes on when it has
+    /// seen it stopped.
+    Left,
+    /// It is gone, or was sealed because this task was taken for stopped: another one may be started any moment.
     Lost,
+}
+
+impl Beat {
+    fn of(refused: &GateAnswer) -> Self {
+        let GateAnswer::Refused(Some(gate)) = refused else { return Self::Lost };
+        let Ok(Gate::Sealed { why, .. }) = gate.parse() else { return Self::Lost };
+        match why {
+            LeaveReason::Cancelled
+            | LeaveReason::Suspended
+            | LeaveReason::Retried
+            | LeaveReason::DeadlineExceeded
+            | LeaveReason::CostLimitExceeded
+            | LeaveReason::AttemptTimeout => Self::Left,
+            LeaveReason::StartTimeout
+            | LeaveReason::TaskGone
+            | LeaveReason::Superseded
+            | LeaveReason::LaunchRefused
+            | LeaveReason::LaunchExpired => Self::Lost,
+        }
+    }
 }
 
 /// Reports on an attempt whose gate this worker has passed.
@@ -88,7 +112,7 @@ impl<'a> Reporter<'a> {
             Ok(GateAnswer::Written) => Beat::Kept,
             Ok(refused) => {
                 self.say(&format!("the attempt was taken away: {refused:?}"));
-                Beat::Lost
+                Beat::of(&refused)
             }
             Err(e) => {
                 self.say(&format!("no sign of life could be given: {e}"));
@@ -129,6 +153,7 @@ impl<'a> Reporter<'a> {
                 Err(e) => e,
             };
             self.say(&format!("the outcome cannot be reported: {error}"));
+            agent::make_room(&s.task_folder);
             if error.retry() == Retry::Never || !patience.pause(signals, grace) {
                 return Exit::NoStore;
             }

@@ -220,6 +220,8 @@ impl Inner {
             Ok(recorded) => recorded.unwrap_or_default(),
             Err(error) => return LookAt::Unknown(error.to_string()),
         };
+        // Without an agent there was nobody to leave a process without the lock behind.
+        let left_behind = recorded.agent.is_some() && self.has_processes(token);
         let evidence = self.evidence(token, &recorded, exit.as_ref().map(|(exit, ..)| *exit));
         let known = match exit {
             Some((_, job_id, launched_at)) => Known { job_id, age: launched_at.elapsed(), worker_gone: true },
@@ -228,7 +230,16 @@ impl Inner {
                 Known { job_id: recorded.job_id, age, worker_gone: true }
             }
         };
+        if left_behind {
+            return LookAt::Alive(known);
+        }
         LookAt::Stopped(known, Box::new(evidence))
+    }
+
+    /// Whether processes of the task live that nothing in its folder tells of: the folder was removed by hand, or is not
+    /// where this process looks, or they have closed its lock. Where nobody can tell, there are none.
+    fn has_processes(&self, token: &LaunchToken) -> bool {
+        holders::holders(token).is_ok_and(|found| !found.is_empty())
     }
 
     /// Somebody holds the lock, and it is not a worker of ours: watch it.
@@ -303,6 +314,9 @@ impl Tasks for ProcessTasks {
             return Observed::Unknown(format!("{other} is not the task of this attempt in this runtime"));
         }
         let (mut known, state) = match self.0.look(token) {
+            LookAt::Nothing if started.is_some() && self.0.has_processes(token) => {
+                (Known::default(), TaskState::Alive)
+            }
             LookAt::Nothing => return Observed::Known(Vec::new()),
             LookAt::Unknown(why) => return Observed::Unknown(why),
             LookAt::Alive(known) => (known, TaskState::Alive),
@@ -346,9 +360,10 @@ impl Tasks for ProcessTasks {
     async fn stop(&self, task: &TaskId, grace: Duration) -> Result<(), String> {
         let token = token_of(task).ok_or_else(|| format!("{task} is not a task of this runtime"))?;
         match self.0.look(&token) {
-            LookAt::Nothing | LookAt::Stopped(..) => Ok(()),
+            LookAt::Nothing if !self.0.has_processes(&token) => Ok(()),
+            LookAt::Stopped(..) => Ok(()),
             LookAt::Unknown(why) => Err(why),
-            LookAt::Alive(_) => self.0.stop(&token, grace).await,
+            LookAt::Nothing | LookAt::Alive(_) => self.0.stop(&token, grace).await,
         }
     }
 

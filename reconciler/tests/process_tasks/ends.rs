@@ -2,6 +2,7 @@
 
 use crate::stage::{LONG, Machine, PATIENCE, kill, letter, wait_for_end};
 use reconciler::tasks::{TaskState, Tasks, process};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -120,6 +121,39 @@ async fn an_agent_without_worker_that_does_not_listen_is_killed_after_the_grace(
 }
 
 #[tokio::test]
+async fn what_an_agent_left_behind_without_the_lock_is_found_by_its_folder_and_environment() {
+    for by_folder in [true, false] {
+        let mut machine = Machine::new();
+        let (launch, task) = machine.started("agent").await;
+        let folder = machine.folder(&launch.token);
+        let work = folder.join("work");
+        std::fs::create_dir_all(&work).unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("60").env_clear().current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+        if by_folder {
+            command.current_dir(&work);
+        } else {
+            command.env("AGENT_RUNNER_RESULT", folder.join("result.json"));
+        }
+        // As a child of an agent whose worker is dead would be: nobody's whom this process knows.
+        let mut left = command.spawn().unwrap();
+        let agent = machine.recorded(&launch, "agent_pid");
+        kill(machine.recorded(&launch, "pid"));
+        kill(agent);
+        wait_for_end(agent);
+        machine.hinted().await;
+        assert!(
+            machine.is_alive(&launch).await,
+            "a process of the task lives, found by its folder: {by_folder}"
+        );
+        machine.tasks.stop(&task, Duration::ZERO).await.unwrap();
+        assert!(!left.wait().unwrap().success());
+        // Nobody is told of the end of a process that holds nothing; the reconciler looks again.
+        assert!(matches!(machine.state(&launch).await, Some(TaskState::Stopped(_))));
+    }
+}
+
+#[tokio::test]
 async fn an_agent_that_nobody_recorded_is_found_by_the_lock_it_holds() {
     for grace in [LONG, Duration::ZERO] {
         let mut machine = Machine::new();
@@ -137,7 +171,7 @@ async fn whoever_only_reads_the_lock_file_is_not_killed_with_the_task() {
     let mut machine = Machine::new();
     let (launch, task) = machine.started("ignores").await;
     let file = std::fs::File::open(machine.folder(&launch.token).join("lock")).unwrap();
-    let mut reader = std::process::Command::new("sleep").arg("600").stdin(file).spawn().unwrap();
+    let mut reader = Command::new("sleep").arg("600").stdin(file).spawn().unwrap();
     machine.tasks.stop(&task, Duration::ZERO).await.unwrap();
     machine.ended(&launch).await;
     assert!(reader.try_wait().unwrap().is_none(), "the reader was killed");

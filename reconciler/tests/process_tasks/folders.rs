@@ -1,6 +1,6 @@
 //! Folders that crashes, reboots and people left as they are.
 
-use crate::stage::{LONG, Machine, PATIENCE, kill, wait_for_end};
+use crate::stage::{LONG, Machine, PATIENCE, wait_for_end};
 use contract::{RefusalKind, TaskId};
 use reconciler::tasks::process::{self, ProcessTasks};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
@@ -207,8 +207,18 @@ async fn deleting_files_of_a_live_task_does_not_make_it_look_stopped() {
     let pid = machine.recorded(&launch, "pid");
     std::fs::remove_dir_all(machine.folder(&launch.token)).unwrap();
     assert!(machine.is_alive(&launch).await);
-    kill(pid);
-    machine.ended(&launch).await;
+    machine.reopen();
+    let task = TaskId::new(format!("process:{}", launch.token)).unwrap();
+    let started = || machine.tasks.observe(&launch.job_id, &launch.token, Some(&task));
+    let Observed::Known(seen) = started().await else { panic!("it is known") };
+    assert!(
+        seen.iter().any(|view| view.state == TaskState::Alive),
+        "the next orchestrator finds no folder of a task that has started, and thinks that it is gone"
+    );
+    machine.tasks.stop(&task, Duration::ZERO).await.unwrap();
+    wait_for_end(pid);
+    let Observed::Known(seen) = started().await else { panic!("it is known") };
+    assert_eq!(seen, Vec::new());
 }
 
 #[tokio::test]

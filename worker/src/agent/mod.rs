@@ -34,6 +34,7 @@ use backends::crash::{self, Act};
 use capture::Capture;
 use contract::{Attempt, Failure, FailureClass};
 use family::{End, Family};
+pub(crate) use folder::make_room;
 use folder::{Prepared, TaskFolder};
 use rustix::process::Signal;
 use shipping::Shipping;
@@ -172,25 +173,31 @@ struct Watched {
 }
 
 /// Waits until the agent and everything it started is gone. Told to stop, or when the attempt lasts too
-/// long, it asks the agent's group to stop and kills it after the grace period; when the attempt is taken
-/// away it kills at once.
+/// long, it asks the agent's group to stop and kills it after the grace period; so it does when it hears that the
+/// attempt was left before it hears the signal. When the attempt is lost it kills at once.
 fn watch(run: &mut Run<'_>, family: &mut Family) -> Watched {
     let grace = run.grace();
     let mut stopped = None;
     let mut kill_at = None;
-    let mut lost = false;
+    let (mut left, mut lost) = (false, false);
     loop {
         if let Some(end) = family.gone() {
             return Watched { end, stopped, lost };
         }
-        if !lost && run.reporter.beat() == Beat::Lost {
-            lost = true;
-            family.kill();
+        if !left && !lost {
+            match run.reporter.beat() {
+                Beat::Kept => {}
+                Beat::Left => left = true,
+                Beat::Lost => {
+                    lost = true;
+                    family.kill();
+                }
+            }
         }
         let now = Instant::now();
         // Its own end was first, whatever is asked while the rest of it is cleared away.
         if stopped.is_none() && !lost && !family.has_ended() {
-            let asked = run.signals.as_ref().is_some_and(Signals::told_to_stop);
+            let asked = left || run.signals.as_ref().is_some_and(Signals::told_to_stop);
             stopped = match (asked, now >= run.guard) {
                 (true, _) => Some(FailureClass::Interrupted),
                 (false, true) => Some(FailureClass::AttemptTimeout),
@@ -205,7 +212,7 @@ fn watch(run: &mut Run<'_>, family: &mut Family) -> Watched {
             family.kill();
             kill_at = None;
         }
-        let due = (!lost).then(|| run.reporter.due());
+        let due = (!left && !lost).then(|| run.reporter.due());
         let guard = (stopped.is_none() && !lost && !family.has_ended()).then_some(run.guard);
         // Without any of them only the end of a child is waited for, which is a signal.
         let until = [due, guard, kill_at, family.look_again()].into_iter().flatten().min();

@@ -1,7 +1,7 @@
 //! Stopping, losing the attempt, dying.
 
 use crate::support::{WORKER, World, command, echo, eventually, lives, shell};
-use contract::{FailureClass, Gate};
+use contract::{FailureClass, Gate, LeaveReason};
 use rustix::process::{Pid, Signal};
 use std::process::ExitStatus;
 
@@ -11,7 +11,7 @@ const WAITS: &str = "sleep 1000 & echo $! > child; echo $$ > pid; wait";
 #[test]
 fn a_sealed_attempt_is_not_executed() {
     let w = World::new(&shell("echo ran > ran"));
-    w.seal();
+    w.seal(LeaveReason::Cancelled);
     w.run();
     assert!(w.read("task/work/ran").is_none());
     assert!(!w.folder.path().join("artifacts").exists());
@@ -48,21 +48,55 @@ fn a_second_worker_of_the_same_task_does_not_execute_the_agent_again() {
 }
 
 #[test]
-fn an_attempt_that_is_sealed_under_way_loses_its_agent_at_once() {
-    // Deaf to SIGTERM: with the grace period it would take 20 s.
-    let w = World::new(&shell(&format!("trap '' TERM; {WAITS}")));
+fn an_attempt_whose_task_was_taken_for_stopped_loses_its_agent_at_once() {
+    for why in [LeaveReason::TaskGone, LeaveReason::Superseded] {
+        // Deaf to SIGTERM: with the grace period it would take 20 s.
+        let w = World::new(&shell(&format!("trap '' TERM; {WAITS}")));
+        let worker = w.start();
+        let pid = w.wait_for("pid");
+        let first = w.report().unwrap().heartbeat_at;
+        eventually("a heartbeat comes", || (w.report().unwrap().heartbeat_at > first).then_some(()));
+        w.seal(why);
+        let start = std::time::Instant::now();
+        assert_eq!(worker.wait().code(), Some(0));
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        assert!(!lives(&pid) && !lives(&w.wait_for("child")));
+        assert_eq!(w.outcome(), None);
+        assert!(!w.folder.path().join("artifacts").exists(), "a sealed attempt stored something");
+        assert!(w.log().contains("the attempt was taken away"), "{}", w.log());
+    }
+}
+
+#[test]
+fn an_attempt_that_was_left_on_purpose_gives_its_agent_the_grace_period() {
+    // The reconciler seals first and signals then; heartbeats come in between and after. With and without the signal.
+    for signalled in [true, false] {
+        let tidy = "trap 'for i in 1 2 3 4 5 6; do sleep 0.5; done; echo tidy; exit 0' TERM";
+        let w = World::new(&shell(&format!("{tidy}; {WAITS}")));
+        let worker = w.start();
+        let pid = w.wait_for("pid");
+        w.seal(LeaveReason::Cancelled);
+        if signalled {
+            worker.signal(Signal::TERM);
+        }
+        assert_eq!(worker.wait().code(), Some(0));
+        assert!(!lives(&pid) && !lives(&w.wait_for("child")));
+        assert_eq!(w.outcome(), None, "nobody wants it any more");
+        assert_eq!(w.stored("stdout.log").unwrap(), "tidy\n", "{}", w.log());
+    }
+}
+
+#[test]
+fn an_attempt_that_was_left_is_killed_after_the_grace_period() {
+    let mut claim = shell(&format!("trap '' TERM; {WAITS}"));
+    claim.stop_grace_seconds = 1;
+    let w = World::new(&claim);
     let worker = w.start();
     let pid = w.wait_for("pid");
-    let first = w.report().unwrap().heartbeat_at;
-    eventually("a heartbeat comes", || (w.report().unwrap().heartbeat_at > first).then_some(()));
-    w.seal();
-    let start = std::time::Instant::now();
+    w.seal(LeaveReason::AttemptTimeout);
     assert_eq!(worker.wait().code(), Some(0));
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
     assert!(!lives(&pid) && !lives(&w.wait_for("child")));
     assert_eq!(w.outcome(), None);
-    assert!(!w.folder.path().join("artifacts").exists(), "a sealed attempt stored something");
-    assert!(w.log().contains("the attempt was taken away"), "{}", w.log());
 }
 
 #[test]
@@ -70,7 +104,7 @@ fn a_sleeping_echo_notices_that_it_was_sealed() {
     let w = World::new(&echo(r#"{"sleep_seconds":1000}"#));
     let worker = w.start();
     eventually("the gate is passed", || w.gate());
-    w.seal();
+    w.seal(LeaveReason::Cancelled);
     assert_eq!(worker.wait().code(), Some(0));
     assert_eq!(w.outcome(), None);
 }

@@ -198,8 +198,8 @@ impl World {
     }
 
     /// Seals the attempt, as the reconciler does.
-    pub(crate) fn seal(&self) {
-        let answer = block_on(self.records.seal(&self.job_id, &self.token, LeaveReason::Cancelled));
+    pub(crate) fn seal(&self, why: LeaveReason) {
+        let answer = block_on(self.records.seal(&self.job_id, &self.token, why));
         assert_eq!(answer.unwrap(), GateAnswer::Written);
     }
 

@@ -1,6 +1,7 @@
-//! Who holds the lock of a task: found through /proc, at the price of looking at every open file of this
-//! user's processes. Only for what nothing else can tell: killing what recorded processes left behind, and
-//! folders whose lock file was deleted by hand.
+//! Which processes are a task's: those that hold its lock, and those that closed it (as Python's `subprocess` does
+//! by default) and still have its working directory or its environment. Found through /proc, at the price of looking
+//! at every open file of this user's processes. Only for what nothing else can tell: what a worker that was killed has
+//! left behind, and folders whose lock file was deleted by hand.
 
 use super::recorded::Target;
 use contract::LaunchToken;
@@ -17,8 +18,8 @@ pub(super) fn spawning() -> RwLockReadGuard<'static, ()> {
     SPAWNING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The processes that hold the lock of `token`, other than this one. Processes of other users that cannot
-/// be looked into are passed over.
+/// The processes of the task of `token`, other than this one. Processes of other users that cannot be looked into
+/// are passed over.
 #[cfg(target_os = "linux")]
 pub(super) fn holders(token: &LaunchToken) -> io::Result<Vec<Target>> {
     use rustix::process::{Pid, getpid};
@@ -29,12 +30,12 @@ pub(super) fn holders(token: &LaunchToken) -> io::Result<Vec<Target>> {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse().ok()).and_then(Pid::from_raw) else { continue };
         // This process has the file open while it waits or probes, but never as the task's lock.
-        if pid == getpid() || !names.held_by(pid) {
+        if pid == getpid() || !names.are_of(pid) {
             continue;
         }
         if let Some(target) = Target::open(pid) {
             // Again, now that the number cannot pass to another process unnoticed.
-            if names.held_by(pid) {
+            if names.are_of(pid) {
                 found.push(target);
             }
         }
@@ -48,12 +49,13 @@ pub(super) fn holders(_: &LaunchToken) -> io::Result<Vec<Target>> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system does not tell who holds a lock"))
 }
 
-/// How the lock file ends in a link below /proc. A token is unguessable, so no other file ends so; the
-/// folders before it may have been moved.
+/// How the lock file ends in a link below /proc, and what stands in every path below the task's folder. A token is
+/// unguessable, so nothing else has it; the folders before it may have been moved.
 #[cfg(target_os = "linux")]
 struct Names {
     present: String,
     deleted: String,
+    folder: String,
 }
 
 #[cfg(target_os = "linux")]
@@ -61,7 +63,21 @@ impl Names {
     fn of(token: &LaunchToken) -> Self {
         let present = format!("/{token}/{}", super::folder::LOCK);
         let deleted = format!("{present} (deleted)");
-        Self { present, deleted }
+        Self { present, deleted, folder: format!("/{token}/") }
+    }
+
+    /// Whether the process is the task's.
+    fn are_of(&self, pid: rustix::process::Pid) -> bool {
+        self.held_by(pid) || self.surround(pid)
+    }
+
+    /// Whether the process was given the task's working directory or environment. A process that has ended has neither.
+    fn surround(&self, pid: rustix::process::Pid) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let named =
+            |bytes: &[u8]| bytes.windows(self.folder.len()).any(|part| part == self.folder.as_bytes());
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|path| named(path.as_os_str().as_bytes()))
+            || std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|variables| named(&variables))
     }
 
     /// Whether the process has the file open through the open file description that holds the exclusive

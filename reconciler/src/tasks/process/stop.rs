@@ -1,5 +1,6 @@
-//! Stopping: SIGTERM to the worker, which stops its agent; after the grace SIGKILL to everything that holds
-//! the lock. Nothing is signalled by number alone (see `recorded`).
+//! Stopping: SIGTERM to the worker, which stops its agent, kills what is left of it after the grace, and stores the
+//! logs. SIGKILL to everything that is the task's when the worker has not ended some time after the grace, or is gone.
+//! Nothing is signalled by number alone (see `recorded`).
 
 use super::holders::holders;
 use super::recorded::{Identity, Target, signal, signal_group};
@@ -17,10 +18,16 @@ use tracing::warn;
 /// looked for leaves a child that only the next look finds.
 const ROUNDS: u32 = 3;
 
+/// What a living worker has besides the grace. It alone sees all that its agent has started, whatever groups and
+/// sessions they made, and it counts the grace from a moment later than this process does.
+const BESIDES: Duration = Duration::from_secs(2);
+
 /// What a call of stop has to do.
 enum Step {
     Terminate,
     Wait,
+    /// The grace is over, and what the worker has besides it is not.
+    KillIn(Duration),
     Kill,
 }
 
@@ -31,9 +38,13 @@ impl Inner {
         let owned = token.clone();
         match self.step(token, grace) {
             Step::Wait => Ok(()),
+            Step::KillIn(rest) => {
+                self.kill_later(token, rest, Duration::ZERO);
+                Ok(())
+            }
             Step::Kill => blocking(self, move || inner.kill(&owned)).await,
             Step::Terminate => {
-                self.kill_later(token, grace);
+                self.kill_later(token, grace, BESIDES);
                 match self.signal_child(token, Signal::TERM) {
                     Some(answer) => answer.map_err(words),
                     None => blocking(self, move || inner.terminate(&owned)).await,
@@ -48,8 +59,12 @@ impl Inner {
         let entry = table.entry(token.clone()).or_insert_with(|| Entry::new(None, now, Worker::Adopted));
         let asked_before = entry.stopping.is_some();
         let first = *entry.stopping.get_or_insert(now);
-        if now.duration_since(first) >= grace {
+        let besides = if grace.is_zero() || entry.exit().is_some() { Duration::ZERO } else { BESIDES };
+        let asked_for = now.duration_since(first);
+        if asked_for >= grace + besides {
             Step::Kill
+        } else if asked_for >= grace {
+            Step::KillIn(grace + besides - asked_for)
         } else if asked_before {
             Step::Wait
         } else {
@@ -57,12 +72,16 @@ impl Inner {
         }
     }
 
-    /// Kills after `grace` even if nobody asks again.
-    fn kill_later(self: &Arc<Self>, token: &LaunchToken, grace: Duration) {
+    /// Kills after `grace`, and a living worker so much later, even if nobody asks again.
+    fn kill_later(self: &Arc<Self>, token: &LaunchToken, grace: Duration, besides: Duration) {
         let (inner, token) = (self.clone(), token.clone());
         self.runtime.spawn(async move {
             tokio::time::sleep(grace).await;
-            if matches!(inner.look(&token), LookAt::Alive(_)) {
+            if matches!(inner.look(&token), LookAt::Alive(known) if !known.worker_gone) {
+                tokio::time::sleep(besides).await;
+            }
+            // Without its folder a task can be found by what it holds only, which the kill looks for.
+            if !matches!(inner.look(&token), LookAt::Stopped(..)) {
                 let killing = inner.clone();
                 if let Err(error) = blocking(&inner, move || killing.kill(&token)).await {
                     warn!(%error, "a task cannot be killed");
