@@ -28,9 +28,9 @@ resource "aws_ecs_cluster_capacity_providers" "this" {
 # ECS refuses to delete a cluster with tasks, and nobody else stops workers once the orchestrator is gone.
 # Destroyed after the service (which depends on it) and before the cluster (on which it depends).
 resource "terraform_data" "drain" {
-  count = var.drain_on_destroy ? 1 : 0
-
+  # What is in the state when it is destroyed counts. With a count, switching this off would destroy it, and drain.
   input = {
+    drain = var.drain_on_destroy
     # Whoever destroys with the credentials of another account must not stop what runs there.
     account = local.account_id
     cluster = aws_ecs_cluster.this.name
@@ -44,8 +44,9 @@ resource "terraform_data" "drain" {
   provisioner "local-exec" {
     when        = destroy
     interpreter = ["bash", "-c"]
-    command     = "\"$SCRIPT\" --yes --account \"$ACCOUNT\" --cluster \"$CLUSTER\" --region \"$REGION\" --deregister \"$FAMILY\""
+    command     = "[ \"$DRAIN\" != true ] || \"$SCRIPT\" --yes --account \"$ACCOUNT\" --cluster \"$CLUSTER\" --region \"$REGION\" --deregister \"$FAMILY\""
     environment = {
+      DRAIN   = tostring(self.input.drain)
       SCRIPT  = self.input.script
       ACCOUNT = self.input.account
       CLUSTER = self.input.cluster
@@ -53,4 +54,9 @@ resource "terraform_data" "drain" {
       FAMILY  = self.input.family
     }
   }
+}
+
+moved {
+  from = terraform_data.drain[0]
+  to   = terraform_data.drain
 }

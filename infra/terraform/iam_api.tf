@@ -19,10 +19,11 @@ resource "aws_iam_role_policy" "api" {
         Resource = aws_dynamodb_table.jobs.arn
       },
       {
+        # By day for GET /jobs; the active ones for the place of a waiting job in its queue (GET /jobs/{id}/explain).
         Sid      = "ListJobs"
         Effect   = "Allow"
         Action   = "dynamodb:Query"
-        Resource = "${aws_dynamodb_table.jobs.arn}/index/by_day"
+        Resource = [for index in ["by_day", "active"] : "${aws_dynamodb_table.jobs.arn}/index/${index}"]
       },
       # dynamodb:Attributes are the top-level names that a request mentions, in writes and in conditions alike.
       # PutItem, which would replace what others wrote, is nobody's: jobs are created by UpdateItem.

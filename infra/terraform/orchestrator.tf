@@ -92,7 +92,8 @@ locals {
       name = name, value = value
     }]
     healthCheck = {
-      command     = ["CMD", "${local.name}-${part}", "healthcheck"]
+      # The API asks whether it answers, not whether its store does: a task that replaces it would have none either.
+      command     = concat(["CMD", "${local.name}-${part}", "healthcheck"], part == "api" ? ["--live"] : [])
       interval    = 10
       timeout     = 5
       retries     = 3

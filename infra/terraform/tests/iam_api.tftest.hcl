@@ -19,10 +19,13 @@ run "the_api_reads_writes_its_own_sections_of_jobs_and_can_neither_launch_nor_de
         Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs"
       },
       {
-        Sid      = "ListJobs"
-        Effect   = "Allow"
-        Action   = "dynamodb:Query"
-        Resource = "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/by_day"
+        Sid    = "ListJobs"
+        Effect = "Allow"
+        Action = "dynamodb:Query"
+        Resource = [
+          "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/by_day",
+          "arn:aws:dynamodb:us-east-1:123456789012:table/agent-runner-jobs/index/active",
+        ]
       },
       {
         Sid      = "WriteOwnSectionsOfJobs"

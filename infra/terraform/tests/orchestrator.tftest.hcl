@@ -45,7 +45,7 @@ run "api_and_reconciler_start_after_setup_and_check_themselves" {
   }
 
   assert {
-    condition     = jsondecode(aws_ecs_task_definition.orchestrator.container_definitions)[1].healthCheck.command == ["CMD", "agent-runner-api", "healthcheck"] && jsondecode(aws_ecs_task_definition.orchestrator.container_definitions)[2].healthCheck.command == ["CMD", "agent-runner-reconciler", "healthcheck"]
+    condition     = jsondecode(aws_ecs_task_definition.orchestrator.container_definitions)[1].healthCheck.command == ["CMD", "agent-runner-api", "healthcheck", "--live"] && jsondecode(aws_ecs_task_definition.orchestrator.container_definitions)[2].healthCheck.command == ["CMD", "agent-runner-reconciler", "healthcheck"]
     error_message = "health"
   }
 }

@@ -40,7 +40,7 @@ run "by_default_destroy_removes_everything" {
   }
 
   assert {
-    condition     = length(terraform_data.drain) == 1
+    condition     = terraform_data.drain.input.drain
     error_message = "running workers are stopped first"
   }
 }
