@@ -132,7 +132,8 @@ impl JobTypes {
             }
             found.queues.insert(name, queue.max_running);
         }
-        for (name, entry) in file.job_types {
+        for (name, mut entry) in file.job_types {
+            cap_defaults(&name, &mut entry);
             check_entry(&name, &entry, &found.queues, &mut errors);
             let job_type = JobType {
                 program: Program::Command { argv: entry.command, pass_env: entry.pass_env },
@@ -254,6 +255,16 @@ fn limited(desired: &Desired, field: &str) -> Option<i64> {
     }
 }
 
+/// A limit below what a field is by default is its default: a request that does not name the field keeps to it.
+fn cap_defaults(name: &str, entry: &mut Entry) {
+    let usual = Desired::new(name);
+    for (field, most) in &entry.limits {
+        if limited(&usual, field).is_some_and(|n| n > *most) {
+            entry.defaults.entry(field.clone()).or_insert_with(|| Value::from(*most));
+        }
+    }
+}
+
 fn check_entry(name: &str, entry: &Entry, queues: &BTreeMap<String, u32>, errors: &mut Vec<FieldError>) {
     let at = format!("/job_types/{name}");
     let mut refuse = |place: &str, value: String, message: String| {
@@ -300,9 +311,18 @@ fn check_entry(name: &str, entry: &Entry, queues: &BTreeMap<String, u32>, errors
             }
         }
         Ok(d) => {
-            if let Some(queue) = d.queue.filter(|q| !queues.contains_key(q)) {
-                let message = unknown(&queue, queues.keys().map(String::as_str));
-                refuse("/defaults/queue", queue, message);
+            if let Some(queue) = d.queue.as_ref().filter(|q| !queues.contains_key(*q)) {
+                let message = unknown(queue, queues.keys().map(String::as_str));
+                refuse("/defaults/queue", queue.clone(), message);
+            }
+            for (field, most) in &entry.limits {
+                if let Some(n) = limited(&d, field).filter(|n| n > most) {
+                    refuse(
+                        &format!("/defaults/{field}"),
+                        n.to_string(),
+                        format!("at most the type's own limit, {most}"),
+                    );
+                }
             }
         }
     }
@@ -356,8 +376,21 @@ mod tests {
     fn limits_of_a_job_type_are_enforced() {
         let types =
             JobTypes::parse("[job_types.a]\ncommand=['x']\nlimits={attempt_timeout_seconds=60}").unwrap();
-        let e = types.request(r#"{"job_type":"a"}"#, NOTHING).unwrap_err().to_string();
-        assert_eq!(e, "/attempt_timeout_seconds: 3600 is not allowed: job type \"a\" allows at most 60");
+        let body = r#"{"job_type":"a","attempt_timeout_seconds":61}"#;
+        let e = types.request(body, NOTHING).unwrap_err().to_string();
+        assert_eq!(e, "/attempt_timeout_seconds: 61 is not allowed: job type \"a\" allows at most 60");
+    }
+
+    #[test]
+    fn a_limit_below_the_usual_value_is_the_default() {
+        let limits = "limits={attempt_timeout_seconds=60,max_attempts=9,cpu=256}";
+        let types = JobTypes::parse(&format!("[job_types.a]\ncommand=['x']\n{limits}")).unwrap();
+        let d = types.request(r#"{"job_type":"a"}"#, NOTHING).unwrap();
+        assert_eq!((d.attempt_timeout_seconds, d.max_attempts), (60, 3));
+        let defaults = "defaults={attempt_timeout_seconds=61}";
+        let e = JobTypes::parse(&format!("[job_types.a]\ncommand=['x']\n{defaults}\n{limits}")).unwrap_err();
+        let said = "/job_types/a/defaults/attempt_timeout_seconds: 61 is not allowed: at most the type's own limit, 60";
+        assert_eq!(e.to_string(), said);
     }
 
     #[test]

@@ -130,8 +130,6 @@ impl Alive {
             .args(&launch.command)
             .env_clear()
             .envs(&launch.env)
-            // A container has a folder for temporary files of its own, which goes with it.
-            .env("TMPDIR", &launch.folder)
             .current_dir(&launch.folder)
             .stdin(Stdio::null())
             .stdout(output()?)
