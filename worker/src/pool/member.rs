@@ -92,6 +92,18 @@ fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
     heart.register(crew.invocation.slots, settings.lease, &host, 0, &settings.predecessor)?;
     crew.acknowledged(sent);
     note_health(settings, sent);
+    // From here on others count on this worker, and threads of it may run: a second try would give slots a second one.
+    if let Err(e) = start_threads(crew, heart, ears) {
+        crew.die(&format!("the pool was joined, and cannot be worked in: {e}"));
+    }
+    let (slots, lease) = (crew.invocation.slots, settings.lease.as_secs());
+    log::line("-", &format!("in the pool as {} with {slots} slots and a lease of {lease} s", settings.id));
+    Ok(())
+}
+
+/// Starts the threads.
+fn start_threads(crew: &Arc<Crew>, heart: Member, ears: Member) -> Result<(), PoolError> {
+    let settings = &crew.settings;
     let failed = |e: io::Error| PoolError::Unavailable(format!("no thread: {e}"));
     let (own, timer) = (crew.clone(), Timer::new().map_err(failed)?);
     spawn("watch", move || watch(&own, &timer)).map_err(failed)?;
@@ -100,11 +112,9 @@ fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
     let own = crew.clone();
     spawn("orders", move || orders(&own, ears)).map_err(failed)?;
     for slot in 0..crew.invocation.slots {
-        let (own, member) = (crew.clone(), connection()?);
+        let (own, member) = (crew.clone(), Member::new(&settings.url, &settings.id)?);
         spawn("slot", move || slot::run(&own, slot, member)).map_err(failed)?;
     }
-    let (slots, lease) = (crew.invocation.slots, settings.lease.as_secs());
-    log::line("-", &format!("in the pool as {} with {slots} slots and a lease of {lease} s", settings.id));
     Ok(())
 }
 

@@ -201,3 +201,12 @@ async fn a_member_whose_watchdog_is_paused_watches_itself() {
     assert_eq!(world.gone(&launch).await, "WorkerVanished");
     send(watchdog, Signal::CONT);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_joins_and_has_no_room_for_its_threads_dies_and_does_not_go_on_by_halves() {
+    let Some(mut world) = World::new() else { return };
+    world.start_cramped_worker(256, 300_000);
+    let words = "the pool was joined, and cannot be worked in";
+    eventually("it gives up", || world.log().contains(words).then_some(()), || world.log());
+    assert!(!world.log().contains("the pool cannot be joined"), "{}", world.log());
+}

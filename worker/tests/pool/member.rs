@@ -90,6 +90,21 @@ async fn what_is_handed_back_is_the_next_to_be_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_back_is_not_taken_from_another_slot_of_the_same_worker_by_a_repetition() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let (mut one, mut other) = (member(&world, "one", ""), member(&world, "other", ""));
+    let got = assigned(one.take(0).unwrap());
+    one.hand_back(0, &got.token).unwrap();
+    assert_eq!(assigned(one.take(1).unwrap()), got);
+    // Its answer was lost.
+    one.hand_back(0, &got.token).unwrap();
+    assert_eq!(other.take(0).unwrap(), Taken::Nothing);
+    assert_eq!(one.take(1).unwrap(), Taken::Assigned(got));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_handed_to_a_worker_that_offers_no_slots_until_it_offers_them_again() {
     let Some(mut world) = World::new() else { return };
     let launch = world.launch_of("any", false);

@@ -83,8 +83,20 @@ impl World {
     }
 
     pub(crate) fn start_worker(&mut self, slots: u32) {
+        self.start(Command::new(env!("CARGO_BIN_EXE_agent-runner-worker")), slots);
+    }
+
+    /// With so much address space, which every thread takes some of.
+    pub(crate) fn start_cramped_worker(&mut self, slots: u32, kib: u32) {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_agent-runner-worker"));
+        self.start(command, slots);
+    }
+
+    fn start(&mut self, mut command: Command, slots: u32) {
         let log = std::fs::File::options().append(true).create(true).open(self.path("worker.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_agent-runner-worker"))
+        let child = command
             .args(["--pool", "--slots", &slots.to_string()])
             .envs(&self.env)
             .current_dir(self.folder.path())

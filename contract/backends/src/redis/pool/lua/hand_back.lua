@@ -1,6 +1,8 @@
--- ARGV: worker, slot, token, which was never started. It is the next to be handed out.
+-- ARGV: worker, slot, token, which was never started. It is the next to be handed out. A repetition whose slot has it
+-- no more changes nothing: another slot of the worker may have it now.
 local worker, token = worker_of(ARGV[1]), ARGV[3]
-if redis.call('HGET', worker, 'slot:' .. ARGV[2]) == token then redis.call('HDEL', worker, 'slot:' .. ARGV[2]) end
+if redis.call('HGET', worker, 'slot:' .. ARGV[2]) ~= token then return 1 end
+redis.call('HDEL', worker, 'slot:' .. ARGV[2])
 if is_with(token, ARGV[1]) then
   local task = task_of(token)
   if redis.call('HEXISTS', task, 'stop_ms') == 1 then
