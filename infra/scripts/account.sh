@@ -3,7 +3,8 @@
 # Sourced by the scripts of this folder: which account and region, and how AWS is called.
 #
 # The profile is AWS_PROFILE, or dan-admin. Keys in the environment (AWS_ACCESS_KEY_ID) are used as they are
-# when AWS_PROFILE is not set: a CI job has no profile.
+# when AWS_PROFILE is not set: a CI job has no profile. Who calls for Terraform takes the credentials that Terraform
+# has, whatever they are: `ambient`.
 
 region=${AWS_REGION:-us-east-1}
 cluster=agent-runner
@@ -56,16 +57,24 @@ common() {
       ;;
     --region | --profile)
       [[ -n ${2:-} ]] || wrong "$1 needs a value"
-      if [[ $1 == --region ]]; then region=$2; else export AWS_PROFILE=$2; fi
+      if [[ $1 == --region ]]; then region=$2; else export AWS_PROFILE=$2 && assumed=''; fi
       taken=2
       ;;
   esac
 }
 
+assumed=''
 if [[ -z ${AWS_PROFILE:-} && -z ${AWS_ACCESS_KEY_ID:-} ]]; then
   export AWS_PROFILE=dan-admin
+  assumed=1
 fi
 export AWS_PAGER=
+
+# Nobody named a profile, so none is used.
+ambient() {
+  [[ -z $assumed ]] || unset AWS_PROFILE
+  assumed=''
+}
 
 # Terraform reads AWS_PROFILE; the command line is told, so that what is pasted elsewhere shows which it is.
 call() {
@@ -83,3 +92,12 @@ account() { call sts get-caller-identity --query Account --output text; }
 infra=$(cd "$(dirname "${BASH_SOURCE[0]}")/../terraform" && pwd)
 root=$(cd "$infra/../.." && pwd)
 module() { terraform -chdir="$infra" "$@"; }
+
+# A state knows one region. Asked about it in another one, Terraform finds nothing there, forgets what it knows, and
+# makes everything again or says that it has destroyed it. Told from ARNs: outputs go first when a destroy stops half-way.
+same_region() {
+  local there
+  there=$(module show -json | jq -r '[.values.root_module.resources[]? | select(.mode == "managed") | .values.arn? // empty | split(":")[3] | select(. != "")] | unique | join(", ")')
+  [[ -z $there || $there == "$region" ]] ||
+    fail "the installation that the state of $infra knows is in $there, and the region is $region: --region $there, or a checkout for each"
+}

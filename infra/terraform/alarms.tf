@@ -2,9 +2,11 @@
 
 locals {
   alarms = {
-    # Nobody receives: the reconciler is down, or cannot reach SQS. While scaled to zero nothing is sent.
+    # Nobody receives: the reconciler is down, or cannot reach SQS. While scaled to zero workers that end still send.
+    # That the orchestrator is wanted is a metric of Container Insights, which is billed; that it runs is free and would
+    # silence the alarm when it is down.
     hints-unread = {
-      description = "The oldest hint is older than ${var.backlog_alarm_seconds} s: no reconciler receives"
+      description = "The oldest hint is older than ${var.backlog_alarm_seconds} s: no reconciler receives. For up to ten minutes after the last worker ended this is also so when the orchestrator was scaled to zero, and then nothing is wrong"
       namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", statistic = "Maximum"
       dimensions  = { QueueName = aws_sqs_queue.hints.name }
       threshold   = var.backlog_alarm_seconds, periods = 3

@@ -46,7 +46,8 @@ resource "terraform_data" "drain" {
     interpreter = ["bash", "-c"]
     command     = "[ \"$DRAIN\" != true ] || \"$SCRIPT\" --yes --account \"$ACCOUNT\" --cluster \"$CLUSTER\" --region \"$REGION\" --deregister \"$FAMILY\""
     environment = {
-      DRAIN   = tostring(self.input.drain)
+      # A state from before the switch was written down drains.
+      DRAIN   = tostring(try(self.input.drain, true))
       SCRIPT  = self.input.script
       ACCOUNT = self.input.account
       CLUSTER = self.input.cluster

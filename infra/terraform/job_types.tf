@@ -77,9 +77,11 @@ resource "aws_ecs_task_definition" "job_type" {
   }
 }
 
-# The worker's own permissions on top of what the agent's role has.
+# The worker's own permissions on top of what the agent's role has. Once for each role and not for each job type: two
+# attachments of the same pair are one, and the end of either would take it from both.
 resource "aws_iam_role_policy_attachment" "job_type" {
-  for_each   = toset(local.task_role_arns)
+  # The flag alone decides where it is false: the ARN may be unknown, and so whether it is null.
+  for_each   = toset([for t in values(var.job_types) : t.task_role_arn if t.attach_worker_policy ? t.task_role_arn != null : false])
   role       = element(split("/", each.value), -1)
   policy_arn = aws_iam_policy.worker.arn
 }

@@ -73,7 +73,7 @@ output "tables" {
 }
 
 output "worker_policy_arn" {
-  description = "What a task role of a job type must have; the module attaches it."
+  description = "What a task role of a job type must have; the module attaches it, but for those with attach_worker_policy = false."
   value       = aws_iam_policy.worker.arn
 }
 

@@ -25,7 +25,7 @@ variable "protect_data" {
 }
 
 variable "drain_on_destroy" {
-  description = "Whether `terraform destroy` stops running workers first, with the AWS command line; without, a running worker makes it fail."
+  description = "Whether `terraform destroy` stops running workers first, with the AWS command line; without, a running worker makes it fail. What the last apply said counts, not what destroy is told."
   type        = bool
   default     = true
   nullable    = false
@@ -149,6 +149,8 @@ variable "job_types" {
       command                    program and arguments
       image                      an image that holds the worker as its entry point and the agent; default: the worker image
       task_role_arn              the agent's AWS permissions, passed on to it; the worker's are attached to it; default: the worker's role
+      attach_worker_policy       false: somebody else attaches the output worker_policy_arn to task_role_arn. Needed where the role
+                                 is made in the same configuration: Terraform must know what it attaches to when it plans
       secrets                    variable of the agent → ARN of a Secrets Manager secret or an SSM parameter
       environment                variable of the agent → value
       cpu, memory_mib, ephemeral_storage_gib   the size of a job that does not say one
@@ -161,6 +163,7 @@ variable "job_types" {
     command               = list(string)
     image                 = optional(string)
     task_role_arn         = optional(string)
+    attach_worker_policy  = optional(bool, true)
     secrets               = optional(map(string), {})
     environment           = optional(map(string), {})
     cpu                   = optional(number)

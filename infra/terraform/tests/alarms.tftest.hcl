@@ -28,6 +28,12 @@ run "alarms_notify_whom_they_are_told_to_and_are_free_up_to_ten" {
     condition     = aws_cloudwatch_metric_alarm.this["hints-unread"].threshold == 120 && aws_cloudwatch_metric_alarm.this["hints-unread"].dimensions == tomap({ QueueName = "agent-runner-hints" })
     error_message = "backlog"
   }
+
+  # CloudWatch does not know what is wanted; whoever is woken up must learn it from the alarm.
+  assert {
+    condition     = strcontains(aws_cloudwatch_metric_alarm.this["hints-unread"].alarm_description, "when the orchestrator was scaled to zero, and then nothing is wrong")
+    error_message = aws_cloudwatch_metric_alarm.this["hints-unread"].alarm_description
+  }
 }
 
 run "outputs_are_commands_to_paste" {

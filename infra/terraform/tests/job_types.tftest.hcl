@@ -140,3 +140,26 @@ run "the_job_types_file_says_what_the_reader_knows" {
     error_message = "api reads it"
   }
 }
+
+run "job_types_that_share_a_role_share_its_attachment_and_others_may_attach_it_themselves" {
+  command = apply
+
+  variables {
+    job_types = {
+      research = { command = ["a"], task_role_arn = "arn:aws:iam::123456789012:role/agents" }
+      review   = { command = ["b"], task_role_arn = "arn:aws:iam::123456789012:role/agents" }
+      summary  = { command = ["c"], task_role_arn = "arn:aws:iam::123456789012:role/own", attach_worker_policy = false }
+      plain    = { command = ["d"] }
+    }
+  }
+
+  assert {
+    condition     = { for arn, a in aws_iam_role_policy_attachment.job_type : arn => a.role } == { "arn:aws:iam::123456789012:role/agents" = "agents" }
+    error_message = jsonencode(aws_iam_role_policy_attachment.job_type)
+  }
+
+  assert {
+    condition     = contains([for s in jsondecode(aws_iam_role_policy.reconciler.policy).Statement : s.Resource if s.Sid == "PassTheRolesOfWorkers"][0], "arn:aws:iam::123456789012:role/own")
+    error_message = "the reconciler may pass it all the same"
+  }
+}
