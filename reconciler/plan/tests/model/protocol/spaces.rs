@@ -121,7 +121,7 @@ const LED_IN_TIME: Bounds = Bounds { ticks: 1, wasted: 0, ..LED };
 /// The spaces of `make model`, named by attempts, edits and take-overs. `+clock` has the clock and no wasted
 /// draft where the space of the same name has a wasted draft and no clock; `wipe` is an edit that wipes
 /// `control`.
-pub(crate) const LARGE: [(&str, Bounds); 9] = [
+pub(crate) const LARGE: [(&str, Bounds); 8] = [
     ("2,1,0", Bounds { attempts: 2, edits: 1, ..PLAIN }),
     ("2,wipe,0", Bounds { attempts: 2, hand_edits: 1, ..PLAIN }),
     ("1,0,1", Bounds { takeovers: 1, epochs: false, ..PLAIN }),
@@ -129,6 +129,5 @@ pub(crate) const LARGE: [(&str, Bounds); 9] = [
     ("1,1,1+clock", Bounds { edits: 1, ..LED_IN_TIME }),
     ("1,wipe,1", Bounds { hand_edits: 1, ..LED }),
     ("1,wipe,1+clock", Bounds { hand_edits: 1, ..LED_IN_TIME }),
-    ("2,0,1", Bounds { attempts: 2, ..LED }),
     ("2,0,1+clock", Bounds { attempts: 2, ..LED_IN_TIME }),
 ];
