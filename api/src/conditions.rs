@@ -91,7 +91,7 @@ impl<'a> About<'a> {
 
     fn accepted(&self, job: &Job) -> Condition<'a> {
         let wrong = |r: &Reason| matches!(r, Reason::InvalidRecord | Reason::Misconfigured);
-        if self.reason.as_ref().is_some_and(wrong) && !self.is_finished() {
+        if self.reason.as_ref().is_some_and(wrong) && (!self.is_finished() || self.seen.desired.is_err()) {
             let condition = self.condition("Accepted", false, self.seen.reason_since(self.reason));
             return match &self.seen.desired {
                 Ok(_) => self.because(condition),

@@ -24,7 +24,10 @@ impl Seen {
         let control = job.control.as_ref().map(contract::Raw::parse);
         let known = control.as_ref().and_then(|c| c.as_ref().ok());
         let wants = desired.as_ref().ok().map(|d| Wants { retry: d.retry, cancel: d.cancel });
-        let view = view(job, known, wants.as_ref());
+        let mut view = view(job, known, wants.as_ref());
+        if let Err(invalid) = &desired {
+            say_invalid(&mut view, invalid);
+        }
         Self { desired, control, created: job.created.parse(), view }
     }
 
@@ -73,6 +76,13 @@ pub(crate) fn view(job: &Job, control: Option<&Control>, wants: Option<&Wants>) 
         view.finished_at = None;
     }
     view
+}
+
+/// A `desired` that cannot be decoded is the reason of its job, whether or not the reconciler has got round to saying so.
+/// It writes no reason over that of a job that has ended, yet such a job has to be found by whoever can mend it.
+pub(crate) fn say_invalid(view: &mut StatusView, invalid: &Invalid) {
+    view.reason = Some(Reason::InvalidRecord);
+    view.message = invalid.to_string();
 }
 
 /// A stored section as it is shown: JSON where it is JSON, else a string with its text.

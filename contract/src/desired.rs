@@ -17,6 +17,9 @@ pub const ENV_LIMIT: usize = 16 * 1024;
 /// The longest duration that is accepted, 13 days: Fargate retires tasks after about 14.
 pub const LONGEST_SECONDS: i64 = 13 * 86_400;
 
+/// The highest number of forced retries. It only grows, so a slip of the finger must not put it where no further one fits.
+pub const MAX_RETRY: i64 = 1_000_000_000;
+
 /// The desired state of a job. Every field has a default except `job_type`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Desired {
@@ -259,7 +262,7 @@ fn read(
     d.max_cost_usd = f.micros("max_cost_usd", 1_000_000).map(Usd);
     d.suspend = f.boolean("suspend").unwrap_or(false);
     d.cancel = f.boolean("cancel").unwrap_or(false);
-    set(&mut d.retry, f.integer("retry", 0..=1_000_000_000));
+    set(&mut d.retry, f.integer("retry", 0..=MAX_RETRY));
     d.updated = updated(&mut f);
     f.finish();
     job_type.map(|_| d)

@@ -80,9 +80,8 @@ pub(crate) async fn get(
     let seen = Seen::of(&loaded.job);
     let attempts = told(&loaded);
     let attempt = current(seen.control(), &attempts);
-    // An undecodable desired is the reason, whether or not the reconciler has got round to saying so.
     let errors = seen.desired.as_ref().err().map_or(&[][..], |invalid| &invalid.errors);
-    let reason = if errors.is_empty() { seen.view.reason } else { Some(Reason::InvalidRecord) };
+    let reason = seen.view.reason;
     let mut next = next(&seen, reason, attempt);
     if !seen.is_finished() && !reconciles(&shared).await {
         next = Next {
@@ -170,7 +169,7 @@ fn since(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let stored = seen.reason_since(reason);
-    if reason != seen.view.reason {
+    if seen.desired.is_err() {
         // The reconciler has not got round to it, and a direct edit leaves no time.
         return stored;
     }

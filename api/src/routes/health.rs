@@ -42,9 +42,10 @@ struct Holder {
     released: bool,
 }
 
-/// Whether the store answers, and who reconciles.
+/// Whether the store answers and takes what is written, and who reconciles.
 ///
-/// 200 says that requests can be answered; whether a reconciler is alive is told by the age of its lease.
+/// 200 says that requests can be answered. A store that refused the last write is asked for another one, which changes
+/// nothing, until one succeeds. Whether a reconciler is alive is told by the age of its lease.
 #[utoipa::path(get, path = "/health", operation_id = "health", tag = "operations",
     params(("pretty" = Option<bool>, Query, description = "Indented")),
     responses(
@@ -71,9 +72,13 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>, params: Params) ->
 
 async fn probe(shared: &Shared) -> Result<(), String> {
     let key = JobId::new(PROBE).map_err(|e| e.to_string())?;
-    match tokio::time::timeout(PATIENCE, shared.app.records.job(&key)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(e)) => Err(e.to_string()),
+    let records = &shared.app.records;
+    let asked = async {
+        records.job(&key).await.map_err(|e| e.to_string())?;
+        records.writable().await.map_err(|e| format!("nothing can be written: {e}"))
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer,
         Err(_) => Err(format!("the record store did not answer within {} s", PATIENCE.as_secs())),
     }
 }
@@ -95,7 +100,7 @@ pub(crate) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Requests can be answered: the store does.
+/// Requests can be answered: the store does, and takes what is written.
 #[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "operations",
     responses(
         (status = 200, description = "The store answers", body = String, content_type = "text/plain"),

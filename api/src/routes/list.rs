@@ -5,12 +5,12 @@ use crate::answer::json;
 use crate::problem::{Problem, ProblemBody};
 use crate::query::Params;
 use crate::schema::JobList;
-use crate::view::{Head, Summary, Wants, view};
+use crate::view::{Head, Summary, Wants, say_invalid, view};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use backends::{ListQuery, Listed};
-use contract::{Invalid, Status, check_label};
+use contract::{Invalid, Reason, Status, check_label};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ struct Page<'a> {
 #[derive(Default)]
 struct Filter {
     status: Vec<Status>,
+    reason: Vec<Reason>,
     job_type: Option<String>,
     /// Name, and value unless any will do.
     labels: Vec<(String, Option<String>)>,
@@ -42,7 +43,7 @@ struct Filter {
 
 impl Filter {
     fn is_empty(&self) -> bool {
-        self.status.is_empty() && self.job_type.is_none() && self.labels.is_empty()
+        self.status.is_empty() && self.reason.is_empty() && self.job_type.is_none() && self.labels.is_empty()
     }
 
     /// The job as it is listed, if it is.
@@ -63,8 +64,14 @@ impl Filter {
             }
         }
         let control = job.control.as_ref().and_then(|raw| raw.parse().ok());
-        let view = view(job, control.as_ref(), Some(&Wants { retry: head.retry, cancel: head.cancel }));
+        let mut view = view(job, control.as_ref(), Some(&Wants { retry: head.retry, cancel: head.cancel }));
         if !self.status.is_empty() && !self.status.contains(&view.status) {
+            return Ok(None);
+        }
+        if let Err(invalid) = job.desired() {
+            say_invalid(&mut view, &invalid);
+        }
+        if !self.reason.is_empty() && !view.reason.is_some_and(|reason| self.reason.contains(&reason)) {
             return Ok(None);
         }
         serde_json::value::to_raw_value(&Summary::new(job, head, view))
@@ -80,6 +87,7 @@ impl Filter {
 #[utoipa::path(get, path = "/jobs", operation_id = "list_jobs", tag = "jobs",
     params(
         ("status" = Option<String>, Query, description = "QUEUED, RUNNING, SUCCEEDED or FAILED; several: repeat, or separate by commas"),
+        ("reason" = Option<String>, Query, description = "A reason as it is shown, such as InvalidRecord; several: repeat, or separate by commas"),
         ("job_type" = Option<String>, Query, description = "Only this job type"),
         ("label" = Option<String>, Query, description = "`name=value`, or `name` for any value; repeat for several, all must match"),
         ("limit" = Option<u32>, Query, description = "1 to 500, default 50"),
@@ -106,6 +114,9 @@ fn filter(params: &mut Params) -> Filter {
             .map(|word| word.trim().to_ascii_uppercase().parse::<Status>())
             .collect::<Result<Vec<_>, _>>()
     });
+    let reason = params.read_all("reason", |text| {
+        text.split(',').map(|word| named_reason(word.trim())).collect::<Result<Vec<_>, _>>()
+    });
     let labels = params.read_all("label", |text| {
         let (name, value) = text.split_once('=').map_or((text, None), |(n, v)| (n, Some(v.to_owned())));
         // What no job can have is a mistake, as the `!=` and `in` of other selectors: found nothing would hide it.
@@ -113,7 +124,17 @@ fn filter(params: &mut Params) -> Filter {
             .map(|()| (name.to_owned(), value))
             .map_err(|allowed| format!("name=value, or name; {allowed}"))
     });
-    Filter { status: status.into_iter().flatten().collect(), job_type: params.one("job_type"), labels }
+    let (status, reason) = (status.into_iter().flatten().collect(), reason.into_iter().flatten().collect());
+    Filter { status, reason, job_type: params.one("job_type"), labels }
+}
+
+/// The reason of this name, in whatever case.
+fn named_reason(word: &str) -> Result<Reason, String> {
+    let named = Reason::ALL.iter().find(|reason| reason.as_str().eq_ignore_ascii_case(word));
+    named.copied().ok_or_else(|| {
+        let allowed: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        format!("one of {}", allowed.join(", "))
+    })
 }
 
 type Summaries = Vec<Box<serde_json::value::RawValue>>;

@@ -20,6 +20,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use backends::Loaded;
 use contract::decode::FieldError;
+use contract::desired::MAX_RETRY;
 use contract::updated::{NAMES, REFUSED};
 use contract::{Desired, Invalid, Job};
 use serde::Serialize;
@@ -121,8 +122,10 @@ fn patched(shared: &Shared, job: &Job, seen: &Seen, body: &str) -> Result<Desire
     let named: BTreeSet<String> = named.into_keys().collect();
     let before = Head::of(job.desired.text());
     let authored = authored(body, &before);
-    // What a run stands for is remembered, so a hand edit that lowered the counter does not lower this.
-    let least = before.retry.max(seen.control().map_or(0, |c| c.seen_retry));
+    // What a run stands for is remembered, so a hand edit that lowered the counter does not lower this. A counter beyond
+    // its range was never looked at, and could not be mended if it might not shrink.
+    let asked = Some(before.retry).filter(|retry| *retry <= MAX_RETRY.unsigned_abs()).unwrap_or(0);
+    let least = asked.max(seen.control().map_or(0, |c| c.seen_retry));
     let merged = merge(job.desired.text(), body).map_err(|e| match e {
         Unpatchable::Syntax(message) => Problem::Syntax(message),
         Unpatchable::Deep => Problem::Invalid(Invalid::one("", "", e.to_string())),

@@ -78,3 +78,57 @@ async fn a_wiped_status_is_read_from_control() {
     rig.mangle(|job| job.status = None);
     assert_eq!(rig.get(&format!("/jobs/{id}")).await.json()["status"], "SUCCEEDED");
 }
+
+#[tokio::test]
+async fn a_finished_job_whose_desired_cannot_be_decoded_keeps_its_status_and_is_found_by_its_reason() {
+    let rig = Rig::new();
+    let id = rig.submit(r#"{"job_type":"echo"}"#).await;
+    let other = rig.submit(r#"{"job_type":"echo"}"#).await;
+    for id in [&id, &other] {
+        rig.end(id, contract::Reason::Completed).await;
+    }
+    let job = rig.job(&id).await;
+    let broken = job.desired.text().replace("\"priority\":0", "\"priority\":5000");
+    rig.store.write_raw(&id, &job.desired, &Raw::stored(broken)).await;
+
+    let shown = rig.get(&format!("/jobs/{id}")).await.json();
+    assert_eq!((&shown["status"], &shown["reason"]), (&json!("SUCCEEDED"), &json!("InvalidRecord")));
+    assert!(shown["message"].as_str().unwrap().contains("priority"), "{shown}");
+    let explained = rig.get(&format!("/jobs/{id}/explain")).await.json();
+    let accepted = &explained["conditions"][0];
+    assert_eq!(
+        (&accepted["type"], &accepted["status"]),
+        (&json!("Accepted"), &json!("False")),
+        "{explained}"
+    );
+    assert_eq!(accepted["reason"], "InvalidRecord");
+    let ids = |listed: serde_json::Value| -> Vec<String> {
+        let jobs = listed["jobs"].as_array().unwrap().clone();
+        jobs.iter().map(|job| job["job_id"].as_str().unwrap().to_owned()).collect()
+    };
+    for query in ["reason=InvalidRecord", "reason=invalidrecord,Misconfigured&status=SUCCEEDED"] {
+        assert_eq!(ids(rig.get(&format!("/jobs?{query}")).await.json()), [id.to_string()], "{query}");
+    }
+    assert_eq!(ids(rig.get("/jobs?reason=Completed").await.json()), [other.to_string()]);
+    let wrong = rig.get("/jobs?reason=Broken").await.problem(400, "invalid-query");
+    assert!(wrong["errors"][0]["message"].as_str().unwrap().contains("InvalidRecord"), "{wrong}");
+    rig.patch(&format!("/jobs/{id}"), r#"{"priority":null}"#).await;
+    assert_eq!(rig.get(&format!("/jobs/{id}")).await.json()["reason"], "Completed");
+}
+
+#[tokio::test]
+async fn a_retry_beyond_its_range_can_be_taken_back() {
+    let rig = Rig::new();
+    let id = rig.submit(r#"{"job_type":"echo"}"#).await;
+    rig.end(&id, contract::Reason::Completed).await;
+    rig.control(&id, |c| c.seen_retry = 3).await;
+    // SQLite refuses such an edit; Redis and DynamoDB take what they are given.
+    rig.mangle(|job| {
+        job.desired = Raw::stored(job.desired.text().replace("\"retry\":0", "\"retry\":2000000000"));
+    });
+    assert_eq!(rig.get(&format!("/jobs/{id}")).await.json()["invalid"][0]["errors"][0]["pointer"], "/retry");
+    let dry = format!("/jobs/{id}?dry_run=true");
+    rig.patch(&dry, r#"{"retry":2}"#).await.problem(422, "invalid-fields");
+    let healed = rig.patch(&dry, r#"{"retry":3}"#).await.json();
+    assert_eq!((healed.get("errors"), &healed["desired"]["retry"]), (None, &json!(3)), "{healed}");
+}

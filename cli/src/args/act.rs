@@ -168,7 +168,7 @@ impl Why {
 #[derive(Debug, Args)]
 pub(crate) struct Jobs {
     /// Job ids
-    #[arg(required_unless_present_any = ["labels", "status", "job_type"], value_name = "JOB_ID")]
+    #[arg(required_unless_present_any = ["labels", "status", "reason", "job_type"], value_name = "JOB_ID")]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filters: Filters,

@@ -47,6 +47,9 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "STATUS", conflicts_with = "ids", ignore_case = true, value_delimiter = ',',
           value_parser = ["QUEUED", "RUNNING", "SUCCEEDED", "FAILED"])]
     pub(crate) status: Vec<String>,
+    /// Only jobs with this reason, such as InvalidRecord
+    #[arg(long, value_name = "REASON", conflicts_with = "ids", value_delimiter = ',')]
+    pub(crate) reason: Vec<String>,
     /// Only jobs of this type
     #[arg(long = "type", alias = "job-type", value_name = "TYPE", conflicts_with = "ids")]
     pub(crate) job_type: Option<String>,
@@ -153,7 +156,7 @@ pub(crate) enum Stream {
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// Job ids
-    #[arg(required_unless_present_any = ["labels", "status", "job_type"], value_name = "JOB_ID")]
+    #[arg(required_unless_present_any = ["labels", "status", "reason", "job_type"], value_name = "JOB_ID")]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
     pub(crate) filters: Filters,

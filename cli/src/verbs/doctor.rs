@@ -340,7 +340,7 @@ const COUNTERS: &[(&str, Mark, &str, &str)] = &[
         "agent_runner_invalid_records",
         Mark::Warn,
         "records that cannot be decoded",
-        "`agent-runner get --status queued` shows them as InvalidRecord; `agent-runner edit` repairs one",
+        "`agent-runner get --reason InvalidRecord` finds them; `agent-runner edit` repairs one",
     ),
     (
         "agent_runner_jobs_failing_passes",

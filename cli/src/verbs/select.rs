@@ -39,7 +39,7 @@ impl Found {
 pub(super) fn list(api: &Client, filters: &Filters, limit: u32) -> Result<Found, VerbError> {
     let mut query = String::new();
     let status: Vec<String> = filters.status.iter().map(|word| word.to_ascii_uppercase()).collect();
-    for (name, values) in [("status", &status), ("label", &filters.labels)] {
+    for (name, values) in [("status", &status), ("reason", &filters.reason), ("label", &filters.labels)] {
         for value in values {
             query.push_str(&format!("&{name}={}", encoded(value)));
         }

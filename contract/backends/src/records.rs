@@ -92,6 +92,12 @@ pub trait RecordsBackend: Send + Sync + 'static {
     /// A job with all its attempts; reads that are not older than the call.
     async fn load(&self, job_id: &JobId) -> Result<Option<Loaded>, RecordsError>;
 
+    /// Whether writes can be expected to succeed. Said by the last one, so that asking costs nothing while they do. A
+    /// store that answers reads by whoever could write has nothing to add.
+    async fn writable(&self) -> Result<(), RecordsError> {
+        Ok(())
+    }
+
     /// Keys and revisions of all jobs whose `active` mark is set. Costs as much as there are active jobs.
     async fn list_active(&self) -> Result<Vec<(JobId, Revision)>, RecordsError>;
 
@@ -295,6 +301,14 @@ impl<R: Role> Records<R> {
     /// [`RecordsError`].
     pub async fn job(&self, job_id: &JobId) -> Answer<Option<Job>> {
         self.backend.job(job_id).await
+    }
+
+    /// See [`RecordsBackend::writable`].
+    ///
+    /// # Errors
+    /// [`RecordsError`].
+    pub async fn writable(&self) -> Answer<()> {
+        self.backend.writable().await
     }
 
     /// See [`RecordsBackend::load`].

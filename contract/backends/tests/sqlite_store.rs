@@ -4,8 +4,8 @@
 
 use backends::conformance::{fixtures as fx, wait::all};
 use backends::{
-    Access, CreateAnswer, Durability, ListQuery, RecordsBackend, RecordsError, SqliteOptions, SqliteRecords,
-    WriteAnswer,
+    Access, CreateAnswer, Durability, ListQuery, RecordsBackend, RecordsError, Retry, SqliteOptions,
+    SqliteRecords, WriteAnswer,
 };
 use contract::{Desired, Raw};
 use pollster::block_on;
@@ -56,7 +56,7 @@ fn first_opens_at_the_same_moment_all_succeed() {
         assert_eq!(block_on(records.list_active()).unwrap().len(), 6);
         assert_eq!(
             (pragma(&path, "journal_mode").as_str(), pragma(&path, "user_version").as_str()),
-            ("wal", "2")
+            ("wal", "3")
         );
     }
 }
@@ -105,7 +105,7 @@ fn a_file_of_schema_version_1_is_brought_up_to_date_with_its_jobs() {
     );
 
     let records = open(&path, Access::Orchestrator).unwrap();
-    assert_eq!(pragma(&path, "user_version"), "2");
+    assert_eq!(pragma(&path, "user_version"), "3");
     assert_eq!(block_on(records.job(&new.job_id)).unwrap().unwrap().desired, seen);
     let written = block_on(records.write_desired(&new.job_id, &seen, &noted));
     assert_eq!(written, Ok(WriteAnswer::Written));
@@ -113,6 +113,72 @@ fn a_file_of_schema_version_1_is_brought_up_to_date_with_its_jobs() {
     let wrong = Connection::open(&path).unwrap().execute("UPDATE jobs SET desired = '{}'", []);
     assert!(wrong.unwrap_err().to_string().contains("job_type must be a string"), "checks are the new ones");
     assert!(open(&path, Access::Worker).is_ok());
+}
+
+#[test]
+fn a_retry_beyond_its_range_is_refused_and_one_that_is_there_already_can_be_taken_back() {
+    let (_folder, path) = place();
+    block_on(open(&path, Access::Orchestrator).unwrap().create(&fx::new_job())).unwrap();
+    let client = Connection::open(&path).unwrap();
+    let set =
+        |retry: i64| client.execute("UPDATE jobs SET desired = json_set(desired, '$.retry', ?1)", [retry]);
+    assert!(set(1_000_000_001).unwrap_err().to_string().contains("desired.retry is at most 1000000000"));
+    set(1).unwrap();
+    assert!(set(0).unwrap_err().to_string().contains("desired.retry only grows"));
+    // As version 2 would have taken it.
+    client.execute_batch("PRAGMA user_version = 2; DROP TRIGGER jobs_desired").unwrap();
+    set(2_000_000_000).unwrap();
+    drop(open(&path, Access::Orchestrator).unwrap());
+    set(2).unwrap();
+    assert!(set(1).unwrap_err().to_string().contains("desired.retry only grows"));
+}
+
+#[test]
+fn nothing_is_accepted_into_a_file_that_has_left_its_place() {
+    let (folder, path) = place();
+    let records = open(&path, Access::Orchestrator).unwrap();
+    let away = folder.path().join("away.db");
+    let new = fx::new_job();
+    let refused = |what: &str| {
+        for answer in [block_on(records.create(&new)).err(), block_on(records.job(&new.job_id)).err()] {
+            let answer = answer.expect("the file is not at its place");
+            assert_eq!(answer.retry(), Retry::Later);
+            assert!(answer.to_string().contains(what), "{answer}");
+        }
+        assert!(block_on(records.writable()).is_err());
+    };
+    std::fs::rename(&path, &away).unwrap();
+    refused("was removed or renamed while it was open");
+    std::fs::write(&path, "").unwrap();
+    refused("was replaced by another file while it was open");
+    std::fs::rename(&away, &path).unwrap();
+    assert_eq!(block_on(records.writable()), Ok(()));
+    assert_eq!(block_on(records.create(&new)), Ok(CreateAnswer::Created));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_says_so_until_it_can() {
+    let (_folder, path) = place();
+    let records = impatient(&path, Access::Orchestrator, Duration::from_millis(10));
+    let new = fx::new_job();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(block_on(records.writable()), Ok(()), "nobody has tried yet");
+    assert!(block_on(records.create(&new)).is_err());
+    assert!(block_on(records.writable()).is_err());
+    assert!(block_on(records.writable()).is_err());
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(block_on(records.writable()), Ok(()));
+    // What a caller wrote wrongly is not the store's trouble.
+    let seen = fx::desired(&new);
+    block_on(records.create(&new)).unwrap();
+    let wrong = Raw::stored("{}".to_owned());
+    assert!(matches!(
+        block_on(records.write_desired(&new.job_id, &seen, &wrong)),
+        Err(RecordsError::Refused(_))
+    ));
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(block_on(records.writable()), Ok(()));
 }
 
 #[test]
@@ -128,7 +194,7 @@ fn files_that_this_program_cannot_use_are_left_alone() {
     for (name, words) in [
         ("text", "not a database"),
         ("other", "the database of another program"),
-        ("newer", "version 99, and this program knows versions up to 2"),
+        ("newer", "version 99, and this program knows versions up to 3"),
     ] {
         let before = std::fs::read(path(name)).unwrap();
         for access in [Access::Orchestrator, Access::Worker] {

@@ -10,6 +10,7 @@
 
 mod connect;
 mod feed;
+mod home;
 mod lease;
 mod ops;
 mod read;

@@ -2,6 +2,7 @@
 
 use super::connect::{Purpose, failed, open, patiently};
 use super::feed::Feed;
+use super::home::Home;
 use super::ops::{self, ClaimText, ControlText, ReportText};
 use super::wake::{Stopper, Wake};
 use super::watch::Watch;
@@ -21,7 +22,7 @@ use contract::{
 };
 use futures_channel::oneshot;
 use rusqlite::Connection;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -61,7 +62,7 @@ const READERS: usize = 4;
 
 /// Connections for reading.
 struct Readers {
-    path: PathBuf,
+    home: Arc<Home>,
     durability: Durability,
     patience: Duration,
     idle: Mutex<Vec<Connection>>,
@@ -69,10 +70,11 @@ struct Readers {
 
 impl Readers {
     fn read<T>(&self, mut read: impl FnMut(&Connection) -> rusqlite::Result<T>) -> Result<T, RecordsError> {
+        self.home.check()?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
             Some(conn) => conn,
-            None => open(&self.path, Purpose::Small, self.durability).map_err(|e| failed(&e))?,
+            None => open(self.home.path(), Purpose::Small, self.durability).map_err(|e| failed(&e))?,
         };
         // In WAL mode a reader meets a lock only while somebody recovers the file.
         let answer = patiently(self.patience, || read(&conn)).map_err(|e| failed(&e));
@@ -207,6 +209,7 @@ impl Threads {
         }
         let conn = open(path, Purpose::Writer, durability).map_err(|e| failed(&e))?;
         schema::prepare(&conn, patience)?;
+        let home = Arc::new(Home::of(path)?);
         let feed = Arc::new(patiently(patience, || Feed::start(&conn)).map_err(|e| failed(&e))?);
         let watching = open(path, Purpose::Small, durability).map_err(|e| failed(&e))?;
         let (wake, stopper) = wake(path).map_err(unavailable)?;
@@ -217,15 +220,11 @@ impl Threads {
             .spawn(move || watch.run())
             .map_err(unavailable)?;
         Ok(Self {
-            writer: Writer::start(conn, feed.clone(), durability, patience).map_err(unavailable)?,
+            writer: Writer::start(conn, home.clone(), feed.clone(), durability, patience)
+                .map_err(unavailable)?,
             _watcher: Watcher { stopper: Some(stopper), thread: Some(thread) },
             feed,
-            readers: Arc::new(Readers {
-                path: path.to_owned(),
-                durability,
-                patience,
-                idle: Mutex::default(),
-            }),
+            readers: Arc::new(Readers { home, durability, patience, idle: Mutex::default() }),
         })
     }
 }
@@ -245,6 +244,13 @@ impl RecordsBackend for SqliteRecords {
 
     async fn load(&self, job_id: &JobId) -> Result<Option<Loaded>, RecordsError> {
         self.read(|conn| read::load(conn, job_id))
+    }
+
+    async fn writable(&self) -> Result<(), RecordsError> {
+        match &self.side {
+            Side::Orchestrator(threads) => threads.writer.writable().await,
+            Side::Worker(_) => Ok(()),
+        }
     }
 
     async fn list_active(&self) -> Result<Vec<(JobId, Revision)>, RecordsError> {

@@ -3,13 +3,14 @@
 
 use super::connect::{commit_failed, failed, patiently, roll_back};
 use super::feed::Feed;
+use super::home::Home;
 use crate::durability::Durability;
 use crate::records::{RecordsError, StartAnswer, WriteAnswer};
 use contract::JobId;
 use futures_channel::oneshot;
 use rusqlite::Connection;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,26 +73,32 @@ where
     }
 }
 
+/// Why the last transaction that was tried could not be committed, unless it was the fault of what was written.
+type Trouble = Arc<Mutex<Option<RecordsError>>>;
+
 /// The writing thread. Ends, after the last queued write, when this is dropped.
 pub(super) struct Writer {
     queue: Option<Sender<Box<dyn Queued>>>,
+    trouble: Trouble,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(
         conn: Connection,
+        home: Arc<Home>,
         feed: Arc<Feed>,
         durability: Durability,
         patience: Duration,
     ) -> std::io::Result<Self> {
         let (queue, queued) = channel();
-        let group = Group { conn, feed, durability, patience };
+        let trouble = Trouble::default();
+        let group = Group { conn, home, feed, durability, patience, trouble: trouble.clone() };
         let thread = std::thread::Builder::new()
             .name("records-writer".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || group.serve(&queued))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), trouble, thread: Some(thread) })
     }
 
     /// Runs `run` in the next transaction.
@@ -108,6 +115,18 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Whether writes succeed, as far as the last one told. After one that failed another is tried, which changes
+    /// nothing: else whoever is sent no work while it cannot write would never learn that it can again.
+    pub(super) async fn writable(&self) -> Result<(), RecordsError> {
+        if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(());
+        }
+        let same = "UPDATE revisions SET last = last";
+        self.write(|conn, _| conn.prepare_cached(same)?.execute([]).map(drop)).await
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
@@ -119,9 +138,11 @@ impl Drop for Writer {
 
 struct Group {
     conn: Connection,
+    home: Arc<Home>,
     feed: Arc<Feed>,
     durability: Durability,
     patience: Duration,
+    trouble: Trouble,
 }
 
 impl Group {
@@ -147,6 +168,19 @@ impl Group {
 
     /// All of `batch` in one transaction, or nothing.
     fn commit(&self, batch: &mut [Box<dyn Queued>]) -> Result<(), Broken> {
+        let outcome = self.transact(batch);
+        let trouble = match &outcome {
+            Ok(()) => None,
+            // The store took it, and refused what it said.
+            Err(Broken::Spoiled(RecordsError::Refused(_))) => return outcome,
+            Err(Broken::Spoiled(error) | Broken::Whole(error)) => Some(error.clone()),
+        };
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        outcome
+    }
+
+    fn transact(&self, batch: &mut [Box<dyn Queued>]) -> Result<(), Broken> {
+        self.home.check().map_err(Broken::Whole)?;
         let mut effects = Effects::default();
         patiently(self.patience, || self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]))
             .map_err(|e| Broken::Whole(failed(&e)))?;
