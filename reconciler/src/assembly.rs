@@ -210,7 +210,8 @@ fn process_options(
         RecordsAt::Sqlite(_) => Some(WorkerRecords::new(stores.records.clone())),
         RecordsAt::Redis(_) | RecordsAt::Dynamo(_) => None,
     };
-    Ok(ProcessOptions { folder: places.tasks.clone(), program, args, env, cwd, hints, reports })
+    let (folder, store) = (places.tasks.clone(), stores.identity.clone());
+    Ok(ProcessOptions { folder, store, program, args, env, cwd, hints, reports })
 }
 
 fn host_name() -> String {

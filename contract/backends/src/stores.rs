@@ -51,13 +51,15 @@ pub struct Stores {
     pub feed: Arc<dyn ChangeFeed>,
     /// Where the records are, absolute and without a password, for people.
     pub records_at: RecordsAt,
+    /// Which records these are: a name that the store gave itself, or else its place.
+    pub identity: String,
     /// Where the artifacts are.
     pub artifacts_at: ArtifactsAt,
     hints: HintsFrom,
 }
 
-/// Records, lease and feed, which come from one store.
-type RecordsParts = (Arc<dyn RecordsBackend>, Arc<dyn Lease>, Arc<dyn ChangeFeed>);
+/// Records, lease and feed, which come from one store, and its name for itself.
+type RecordsParts = (Arc<dyn RecordsBackend>, Arc<dyn Lease>, Arc<dyn ChangeFeed>, Option<String>);
 
 impl Stores {
     /// Opens what the settings name. To be called within a tokio runtime unless records are in SQLite.
@@ -76,9 +78,11 @@ impl Stores {
             ArtifactsAt::Dir(path) => ArtifactsAt::Dir(absolute(path)?),
             elsewhere => elsewhere.clone(),
         };
-        let (records, lease, feed) = open_records(settings, &records_at).await?;
+        let (records, lease, feed, id) = open_records(settings, &records_at).await?;
         let artifacts = open_artifacts(settings, &artifacts_at).await?;
-        Ok(Self { records, artifacts, lease, feed, records_at, artifacts_at, hints: settings.hints.clone() })
+        let identity = id.unwrap_or_else(|| records_at.to_string());
+        let hints = settings.hints.clone();
+        Ok(Self { records, artifacts, lease, feed, records_at, identity, artifacts_at, hints })
     }
 
     /// What wakes the reconciler.
@@ -117,14 +121,14 @@ async fn open_records(settings: &Settings, at: &RecordsAt) -> Result<RecordsPart
 async fn open_dynamodb(prefix: &str) -> RecordsParts {
     use crate::dynamodb::{DynamoLease, DynamoRecords};
     let records = DynamoRecords::open(prefix).await;
-    (records.clone(), Arc::new(DynamoLease::open(prefix).await), records)
+    (records.clone(), Arc::new(DynamoLease::open(prefix).await), records, None)
 }
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str) -> Result<RecordsParts, RecordsError> {
     use crate::redis::{RedisLease, RedisRecords};
     let records = RedisRecords::open(url).await?;
-    Ok((records.clone(), Arc::new(RedisLease::of(&records)), records))
+    Ok((records.clone(), Arc::new(RedisLease::of(&records)), records, None))
 }
 
 #[cfg(feature = "sqlite")]
@@ -137,7 +141,8 @@ fn open_sqlite(settings: &Settings, path: &std::path::Path) -> Result<RecordsPar
     let options = SqliteOptions { durability: settings.durability, access: Access::Orchestrator };
     let records = SqliteRecords::open(path, options)
         .map_err(|error| StoresError::Records { place: path.display().to_string(), error })?;
-    Ok((records.clone(), Arc::new(SqliteLease::open(path)), records))
+    let id = Some(records.id().to_owned());
+    Ok((records.clone(), Arc::new(SqliteLease::open(path)), records, id))
 }
 
 async fn open_artifacts(settings: &Settings, at: &ArtifactsAt) -> Result<Arc<dyn Artifacts>, StoresError> {

@@ -78,7 +78,7 @@ fn a_second_open_finds_what_the_first_has_written() {
 }
 
 /// The start of the trigger of schema version 1, which knew one word less.
-const JOBS_DESIRED_1: &str = "DROP TRIGGER jobs_desired;
+const JOBS_DESIRED_1: &str = "DROP TABLE store; DROP TRIGGER jobs_desired;
     CREATE TRIGGER jobs_desired AFTER UPDATE OF desired ON jobs
     BEGIN
       SELECT CASE
@@ -126,7 +126,7 @@ fn a_retry_beyond_its_range_is_refused_and_one_that_is_there_already_can_be_take
     set(1).unwrap();
     assert!(set(0).unwrap_err().to_string().contains("desired.retry only grows"));
     // As version 2 would have taken it.
-    client.execute_batch("PRAGMA user_version = 2; DROP TRIGGER jobs_desired").unwrap();
+    client.execute_batch("PRAGMA user_version = 2; DROP TRIGGER jobs_desired; DROP TABLE store").unwrap();
     set(2_000_000_000).unwrap();
     drop(open(&path, Access::Orchestrator).unwrap());
     set(2).unwrap();

@@ -1,6 +1,6 @@
 //! Tasks as child processes of this machine.
 //!
-//! A task is a folder named by its launch token, below one folder that belongs to one record store. In it
+//! A task is a folder named by its launch token, below one folder. In it
 //! is the file `lock`: the orchestrator makes it and locks it, the worker gets it as stdin, the agent
 //! inherits it from the worker, and the kernel frees the lock when the last of them is gone. **Alive means
 //! that the lock is held, stopped that it can be taken.** That holds for an agent that outlives its worker,
@@ -9,7 +9,7 @@
 //! | what | where | if lost |
 //! |---|---|---|
 //! | that a task exists | the folder | no other record of it; removed by hand, the task is unknown |
-//! | which job, since when | first line of `lock` | the task is not listed, but observed by its token |
+//! | which job of which records, since when | first line of `lock` | the task is not listed, but observed by its token |
 //! | whom to signal | further lines, by the worker | the holders of the lock are looked for |
 //! | exit code and signal | memory of the parent | unknown, as after every restart |
 //!
@@ -62,8 +62,10 @@ const TASK_PREFIX: &str = "process:";
 /// How to run workers on this machine.
 #[derive(Debug)]
 pub struct ProcessOptions {
-    /// The folder of tasks; absolute. One per record store, made if need be.
+    /// The folder of tasks; absolute. Made if need be.
     pub folder: PathBuf,
+    /// Which records the tasks belong to. Those of others may have theirs in the same folder and are left alone.
+    pub store: String,
     /// The worker; absolute.
     pub program: PathBuf,
     /// Its arguments.
@@ -104,6 +106,7 @@ pub struct ProcessTasks(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: Root,
+    store: String,
     boot_id: String,
     spawner: Spawner,
     hints: HintSender,
@@ -135,7 +138,7 @@ impl ProcessTasks {
     /// # Errors
     /// [`ProcessError`].
     pub fn new(options: ProcessOptions) -> Result<Self, ProcessError> {
-        let ProcessOptions { folder, program, args, env, cwd, hints, reports } = options;
+        let ProcessOptions { folder, store, program, args, env, cwd, hints, reports } = options;
         let runtime = tokio::runtime::Handle::try_current()?;
         if let Some(path) = [&folder, &program].into_iter().find(|path| path.is_relative()) {
             return Err(ProcessError::Relative(path.clone()));
@@ -148,6 +151,7 @@ impl ProcessTasks {
         let (root, spawner, tokens) = opened.map_err(|source| ProcessError::Folder { folder, source })?;
         let inner = Arc::new(Inner {
             root,
+            store,
             boot_id: recorded::boot_id(),
             spawner,
             hints,
@@ -183,11 +187,24 @@ impl Inner {
     /// Starts to watch a task found at the start. A folder whose lock file names no job was emptied by a
     /// power failure; with nobody in it, it is removed.
     fn adopt(self: &Arc<Self>, token: &LaunchToken) {
+        if self.is_others(token) {
+            return;
+        }
         if let LookAt::Stopped(Known { job_id: None, .. }, _) = self.look(token)
             && let Err(error) = self.root.remove_all(token)
         {
             warn!(%error, "the folder of a task cannot be removed");
         }
+    }
+
+    /// Whether a task that was found in the folder is one of other records. To them its job may be the best known of all,
+    /// so nobody here may take it for an orphan.
+    fn is_others(&self, token: &LaunchToken) -> bool {
+        if self.table().contains_key(token) {
+            return false;
+        }
+        let recorded = self.root.lock_file(token).ok().and_then(|file| Recorded::read(&file).ok());
+        recorded.and_then(|recorded| recorded.store).is_some_and(|store| store != self.store)
     }
 
     fn look(self: &Arc<Self>, token: &LaunchToken) -> LookAt {
@@ -341,7 +358,7 @@ impl Tasks for ProcessTasks {
             Err(error) => return Observed::Unknown(error.to_string()),
         };
         let mut views = Vec::with_capacity(tokens.len());
-        for token in &tokens {
+        for token in tokens.iter().filter(|token| !self.0.is_others(token)) {
             let (mut known, state) = match self.0.look(token) {
                 // Removed since the folder was listed.
                 LookAt::Nothing => continue,

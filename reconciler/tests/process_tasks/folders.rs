@@ -3,7 +3,7 @@
 use crate::stage::{LONG, Machine, PATIENCE, wait_for_end};
 use contract::{RefusalKind, TaskId};
 use reconciler::tasks::process::{self, ProcessTasks};
-use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
+use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::path::Path;
@@ -102,6 +102,29 @@ async fn another_probe_is_not_taken_for_a_task() {
     let (launch, _, file) = machine.made("lasts", "{\"job_id\":\"lasts-1\"}\n");
     flock(&file, FlockOperation::NonBlockingLockShared).unwrap();
     assert!(!machine.is_alive(&launch).await);
+}
+
+#[tokio::test]
+async fn tasks_of_other_records_in_the_same_folder_are_neither_listed_nor_lost() {
+    let mut machine = Machine::new();
+    let (launch, task) = machine.started("lasts").await;
+    let of = |machine: &Machine, store: &str| {
+        let (store, options) = (store.to_owned(), Machine::options(&machine.scratch));
+        ProcessTasks::new(process::ProcessOptions { store, ..options }).unwrap()
+    };
+    let listed = |seen: Observed<Vec<TaskView>>| match seen {
+        Observed::Known(views) => views.iter().map(|view| view.task.clone()).collect::<Vec<_>>(),
+        Observed::Unknown(why) => panic!("{why}"),
+    };
+    // As after a restart, and beside it the orchestrator of another database.
+    assert_eq!(listed(of(&machine, "ours").list().await), [task.clone()]);
+    let others = of(&machine, "theirs");
+    assert_eq!(listed(others.list().await), []);
+    assert!(machine.is_alive(&launch).await);
+    machine.tasks.stop(&task, Duration::ZERO).await.unwrap();
+    machine.ended(&launch).await;
+    assert_eq!(listed(others.list().await), [], "it is not theirs to forget either");
+    assert_eq!(listed(of(&machine, "ours").list().await), [task]);
 }
 
 #[tokio::test]

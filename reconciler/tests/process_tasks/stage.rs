@@ -74,6 +74,7 @@ impl Machine {
     pub(crate) fn options(scratch: &tempfile::TempDir) -> ProcessOptions {
         ProcessOptions {
             folder: scratch.path().join("tasks"),
+            store: "ours".to_owned(),
             program: "/bin/sh".into(),
             args: vec![scratch.path().join("worker.sh").into()],
             env: vec![("SCRATCH".into(), OsString::from(scratch.path()))],

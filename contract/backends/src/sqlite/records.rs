@@ -116,6 +116,7 @@ enum Side {
 /// Records in a SQLite file. See [the module](super).
 pub struct SqliteRecords {
     side: Side,
+    id: String,
     durability: Durability,
     patience: Duration,
 }
@@ -146,17 +147,24 @@ impl SqliteRecords {
         patience: Duration,
     ) -> Result<Arc<Self>, RecordsError> {
         let durability = options.durability;
-        let side = match options.access {
+        let (side, id) = match options.access {
             Access::Orchestrator => {
-                Side::Orchestrator(Threads::start(path, durability, patience, Wake::watch)?)
+                let (threads, id) = Threads::start(path, durability, patience, Wake::watch)?;
+                (Side::Orchestrator(threads), id)
             }
             Access::Worker => {
                 let conn = open(path, Purpose::Worker, durability).map_err(|e| failed(&e))?;
                 schema::check(&conn, patience)?;
-                Side::Worker(Mutex::new(conn))
+                (Side::Worker(Mutex::new(conn)), String::new())
             }
         };
-        Ok(Arc::new(Self { side, durability, patience }))
+        Ok(Arc::new(Self { side, id, durability, patience }))
+    }
+
+    /// The name that the database gave itself when it was made. A worker does not ask for it: empty.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Hints about changes from now on; what is older is for a resync to find. A worker gets none.
@@ -202,7 +210,7 @@ impl Threads {
         durability: Durability,
         patience: Duration,
         wake: fn(&Path) -> std::io::Result<(Wake, Stopper)>,
-    ) -> Result<Self, RecordsError> {
+    ) -> Result<(Self, String), RecordsError> {
         let unavailable = |e: std::io::Error| RecordsError::Unavailable(e.to_string());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(unavailable)?;
@@ -210,6 +218,8 @@ impl Threads {
         let conn = open(path, Purpose::Writer, durability).map_err(|e| failed(&e))?;
         schema::prepare(&conn, patience)?;
         let home = Arc::new(Home::of(path)?);
+        let id = patiently(patience, || conn.query_row("SELECT id FROM store", [], |row| row.get(0)))
+            .map_err(|e| failed(&e))?;
         let feed = Arc::new(patiently(patience, || Feed::start(&conn)).map_err(|e| failed(&e))?);
         let watching = open(path, Purpose::Small, durability).map_err(|e| failed(&e))?;
         let (wake, stopper) = wake(path).map_err(unavailable)?;
@@ -219,13 +229,14 @@ impl Threads {
             .stack_size(512 * 1024)
             .spawn(move || watch.run())
             .map_err(unavailable)?;
-        Ok(Self {
+        let threads = Self {
             writer: Writer::start(conn, home.clone(), feed.clone(), durability, patience)
                 .map_err(unavailable)?,
             _watcher: Watcher { stopper: Some(stopper), thread: Some(thread) },
             feed,
             readers: Arc::new(Readers { home, durability, patience, idle: Mutex::default() }),
-        })
+        };
+        Ok((threads, id))
     }
 }
 

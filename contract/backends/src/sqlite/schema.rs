@@ -10,9 +10,8 @@ const APPLICATION_ID: i32 = 0x6167_726e;
 
 /// Step n leads from schema version n to n + 1. A step that was released never changes, except that a trigger which a
 /// later step makes anew is made there only: version 2 was an earlier form of what is version 3.
-const STEPS: &[&str] = &[include_str!("schema.sql"), "", DESIRED];
-/// The checks of `desired`.
-const DESIRED: &str = include_str!("desired.sql");
+const STEPS: &[&str] =
+    &[include_str!("schema.sql"), "", concat!(include_str!("identity.sql"), include_str!("desired.sql"))];
 
 /// The version that this program reads and writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = STEPS.len() as i32;
@@ -111,7 +110,7 @@ mod tests {
             serde_json::from_str(&full).unwrap();
         let names: Vec<&str> = words.keys().map(String::as_str).collect();
         let between = |start: &str, end: char| {
-            DESIRED.split(start).nth(1).and_then(|rest| rest.split(end).next()).unwrap()
+            STEPS[2].split(start).nth(1).and_then(|rest| rest.split(end).next()).unwrap()
         };
         let mut known: Vec<&str> = between("instr(' job_type", '\'').split_whitespace().collect();
         known.push("job_type");

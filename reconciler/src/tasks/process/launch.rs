@@ -89,8 +89,9 @@ impl Inner {
         let token = &launch.token;
         // Identifiers, times and boot ids need no escapes.
         let line = format!(
-            "{{\"job_id\":\"{}\",\"boot_id\":\"{}\",\"launched_at\":\"{}\"}}\n",
+            "{{\"job_id\":\"{}\",\"store\":{},\"boot_id\":\"{}\",\"launched_at\":\"{}\"}}\n",
             launch.job_id,
+            serde_json::Value::from(self.store.as_str()),
             self.boot_id,
             Timestamp::from(SystemTime::now())
         );

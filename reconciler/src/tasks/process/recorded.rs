@@ -2,7 +2,7 @@
 //!
 //! | line | writer | members |
 //! |---|---|---|
-//! | first | orchestrator, before the spawn | `job_id`, `boot_id`, `launched_at` |
+//! | first | orchestrator, before the spawn | `job_id`, `store`, `boot_id`, `launched_at` |
 //! | next | worker, as its first act | `boot_id`, `pid`, `start_time` |
 //! | last | worker, when the agent runs | `agent_pid`, `agent_start_time` |
 //!
@@ -30,6 +30,8 @@ pub(super) struct Identity {
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
     pub(super) job_id: Option<JobId>,
+    /// Whose job that is; absent where a version before this one launched it.
+    pub(super) store: Option<String>,
     pub(super) launched_at: Option<Timestamp>,
     pub(super) boot_id: Option<String>,
     pub(super) worker: Option<Identity>,
@@ -39,6 +41,7 @@ pub(super) struct Recorded {
 #[derive(Deserialize)]
 struct Line {
     job_id: Option<JobId>,
+    store: Option<String>,
     launched_at: Option<Timestamp>,
     boot_id: Option<String>,
     pid: Option<i32>,
@@ -65,6 +68,7 @@ impl Recorded {
         for line in bytes.split_inclusive(|&b| b == b'\n').filter(|line| line.ends_with(b"\n")) {
             let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
             found.job_id = found.job_id.or(line.job_id);
+            found.store = found.store.or(line.store);
             found.launched_at = found.launched_at.or(line.launched_at);
             found.boot_id = found.boot_id.or(line.boot_id);
             found.worker = found.worker.or(Identity::new(line.pid, line.start_time));
