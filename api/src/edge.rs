@@ -24,7 +24,8 @@ pub struct Limits {
     pub longest_wait: Duration,
     /// Requests answered at once, long polls apart. More are refused with 503: a queue would only hide it.
     pub requests: usize,
-    /// Connections at once; more wait in the listener's backlog.
+    /// Connections at once; more wait in the listener's backlog. By default half of the descriptors that this process may
+    /// have (`ulimit -n`), at most 8192.
     pub connections: usize,
     /// A request's header arrives within this, and an idle connection is closed after it.
     pub header_timeout: Duration,
@@ -38,12 +39,22 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(10),
             longest_wait: Duration::from_secs(60),
             requests: 512,
-            connections: 8192,
+            connections: places(rustix::process::getrlimit(rustix::process::Resource::Nofile).current),
             header_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_millis(1500),
         }
     }
 }
+
+/// The most connections, where this process may have `descriptors` open (`None`: any number). Stores, and the launches of a
+/// reconciler in the same process, need some too: clients that connect and say nothing must not keep jobs waiting.
+fn places(descriptors: Option<u64>) -> usize {
+    let half = descriptors.and_then(|all| usize::try_from(all / 2).ok()).unwrap_or(MOST_CONNECTIONS);
+    half.clamp(1, MOST_CONNECTIONS)
+}
+
+/// Connections beyond this are no use to a process that answers 512 requests at once.
+const MOST_CONNECTIONS: usize = 8192;
 
 /// Counts a request while it is answered, also when its client goes away.
 struct InFlight<'a>(&'a IntGauge);
@@ -191,4 +202,18 @@ async fn indent(response: Response) -> Response {
 /// The exact size of a body that is in memory as a whole.
 fn http_body_size(body: &Body) -> Option<u64> {
     axum::body::HttpBody::size_hint(body).exact()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_half_of_the_descriptors_to_others() {
+        for (soft, places_of_it) in
+            [(Some(1024), 512), (Some(1_048_576), 8192), (None, 8192), (Some(64), 32), (Some(0), 1)]
+        {
+            assert_eq!(places(soft), places_of_it);
+        }
+    }
 }
