@@ -77,13 +77,28 @@ pub enum Program {
 pub enum PayloadRef {
     /// Here.
     Inline(JsonText),
-    /// In the artifact `payloads/<sha256>`.
+    /// In the artifact `payloads/<job_id>/<sha256>`; see [`PayloadRef::key`].
     Stored {
         /// Lowercase hex.
         sha256: String,
         /// Bytes.
         size: u64,
     },
+}
+
+impl PayloadRef {
+    /// The artifact that holds a payload of this job with this SHA-256. Each job has its own, because nobody could tell
+    /// when the last of several jobs needs it.
+    #[must_use]
+    pub fn key(job_id: &JobId, sha256: &str) -> String {
+        format!("{}/{sha256}", Self::folder(job_id))
+    }
+
+    /// The folder of all payloads of a job.
+    #[must_use]
+    pub fn folder(job_id: &JobId) -> String {
+        format!("payloads/{job_id}")
+    }
 }
 
 /// The start gate: the only field that two roles write, a register that only moves forward. Absent →

@@ -118,7 +118,7 @@ locals {
       Sid      = "CollectArtifacts"
       Effect   = "Allow"
       Action   = "s3:DeleteObject"
-      Resource = local.jobs_arn
+      Resource = [local.jobs_arn, local.payloads_arn]
     },
   ]
 

@@ -106,7 +106,7 @@ impl Work {
             claimed_at: self.parts.clock.now(),
             job_type: desired.job_type.clone(),
             program: job_type.program.clone(),
-            payload: self.payload(desired).await?,
+            payload: self.payload(&loaded.job.job_id, desired).await?,
             env: desired.env.clone(),
             attempt_timeout_seconds: desired.attempt_timeout_seconds,
             start_timeout_seconds: desired.start_timeout_seconds,
@@ -149,14 +149,14 @@ impl Work {
     }
 
     /// Small payloads travel in the claim, larger ones as an artifact named by their content.
-    async fn payload(&self, desired: &Desired) -> Result<PayloadRef, PassError> {
+    async fn payload(&self, job_id: &JobId, desired: &Desired) -> Result<PayloadRef, PassError> {
         let text: &JsonText = &desired.payload;
         if text.as_str().len() <= INLINE_PAYLOAD {
             return Ok(PayloadRef::Inline(text.clone()));
         }
         let bytes = text.as_str().as_bytes();
         let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-        let stored = self.parts.artifacts.put(&format!("payloads/{sha256}"), Content::Bytes(bytes)).await;
+        let stored = self.parts.artifacts.put(&PayloadRef::key(job_id, &sha256), Content::Bytes(bytes)).await;
         let stored = self.metrics.stored("artifacts", stored)?;
         Ok(PayloadRef::Stored { sha256: stored.sha256, size: stored.size })
     }
@@ -351,11 +351,23 @@ impl Work {
         let Some(control) = &job.control else { return Ok(Then::Reload) };
         crash::before(Act::Collect);
         self.metrics.stored("artifacts", self.parts.artifacts.delete_job(&job.job_id).await)?;
+        if has_stored_payload(loaded) {
+            self.metrics.stored("artifacts", self.parts.artifacts.delete_payloads(&job.job_id).await)?;
+        }
         self.stored("delete", self.parts.records.delete(&job.job_id, control, &job.desired).await)?;
         crash::after(Act::Collect);
         tracing::info!(job_id = %job.job_id, "job collected");
         Ok(Then::Reload)
     }
+}
+
+/// Whether a payload of the job may lie among the artifacts. Most are in their claims, and looking costs a request.
+fn has_stored_payload(loaded: &Loaded) -> bool {
+    let large = loaded.job.desired().is_ok_and(|desired| desired.payload.as_str().len() > INLINE_PAYLOAD);
+    let stored = |attempt: &Attempt| {
+        attempt.claim.parse().map_or(true, |claim| matches!(claim.payload, PayloadRef::Stored { .. }))
+    };
+    large || loaded.attempts.iter().any(stored)
 }
 
 /// The attempt is closed: the snapshot says so too, and no more than it says of any closed attempt.

@@ -186,16 +186,23 @@ fn a_job_and_its_files_are_collected_when_its_time_has_come() {
     let stack = Stack::start(Options::default().env("AGENT_RUNNER_RESYNC_SECONDS", "1"));
     let client = stack.client();
     let kept = client.echo(&json!({}));
-    let job_id = client.submit(&json!({"job_type": "echo", "ttl_seconds_after_finished": 1}));
-    client.ended(&job_id, SOON);
-    let folder = stack.artifacts().join("jobs").join(&job_id);
-    assert!(folder.is_dir());
+    // Too large for a claim.
+    let payload = json!({"text": "x".repeat(10_000)});
+    let job = |ttl: u32| json!({"job_type": "echo", "payload": &payload, "ttl_seconds_after_finished": ttl});
+    let twin = client.submit(&job(86_400));
+    client.ended(&twin, SOON);
+    let job_id = client.submit(&job(1));
+    assert_eq!(client.ended(&job_id, SOON)["result"]["payload"], payload);
+    let of = |kind: &str, job_id: &str| stack.artifacts().join(kind).join(job_id);
+    let (folder, stored) = (of("jobs", &job_id), of("payloads", &job_id));
+    assert!(folder.is_dir() && stored.is_dir());
     let until = Instant::now() + SOON;
     while client.get(&format!("/jobs/{job_id}")).status != 404 {
         assert!(Instant::now() < until, "the job is not collected\n{}", stack.logs());
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(!folder.exists(), "the record is gone and its files are not");
+    assert!(!folder.exists() && !stored.exists(), "the record is gone and its files are not");
+    assert!(of("payloads", &twin).is_dir(), "the payload of another job is gone");
     let attempts = "SELECT count(*) FROM attempts WHERE job_id = ?1";
     let left: i64 = stack.records().query_row(attempts, [&job_id], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);

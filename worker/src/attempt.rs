@@ -106,7 +106,7 @@ fn payload(settings: &Settings, payload: &PayloadRef, shelf: &mut Shelf<'_>) -> 
         PayloadRef::Inline(text) => return Ok(text.clone()),
         PayloadRef::Stored { sha256, size } => (sha256, *size),
     };
-    let key = format!("payloads/{sha256}");
+    let key = PayloadRef::key(&settings.job_id, sha256);
     let mut patience = Patience::of(settings.artifacts_patience);
     let bytes = loop {
         match shelf.get(&key) {

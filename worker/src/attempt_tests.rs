@@ -307,7 +307,7 @@ fn a_large_payload_is_fetched_and_checked() {
         [(real.as_str(), payload.as_str(), true), (&other, payload.as_str(), false), (&real, "\"x\"", false)]
     {
         let w = world_of(Raw::of(&claim(stored(name))));
-        let place = w.folder.path().join("artifacts/payloads");
+        let place = w.folder.path().join("artifacts").join(PayloadRef::folder(&JobId::new("j").unwrap()));
         std::fs::create_dir_all(&place).unwrap();
         std::fs::write(place.join(name), content).unwrap();
         assert_eq!(w.run(), Exit::Done);

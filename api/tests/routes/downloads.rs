@@ -39,6 +39,9 @@ impl Artifacts for WithUrls {
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
         self.0.delete_job(job_id).await
     }
+    async fn delete_payloads(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
+        self.0.delete_payloads(job_id).await
+    }
     async fn download_url(&self, key: &str, content_type: &str) -> Result<Option<String>, ArtifactsError> {
         Ok(Some(format!("https://bucket.example/{key}?as={content_type}")))
     }

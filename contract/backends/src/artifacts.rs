@@ -1,8 +1,8 @@
-//! Artifacts: files below `jobs/<job_id>/` and `payloads/`.
+//! Artifacts: files below `jobs/<job_id>/` and `payloads/<job_id>/`.
 //!
 //! | key | written by | how often |
 //! |---|---|---|
-//! | `payloads/<sha256>` | reconciler | once |
+//! | `payloads/<job_id>/<sha256>` | reconciler | once |
 //! | `jobs/<job_id>/attempts/<n>-<token prefix>/…` | that attempt's worker | once |
 //! | `jobs/<job_id>/result.json` | reconciler | forward only, by attempt number |
 
@@ -111,6 +111,12 @@ pub trait Artifacts: Send + Sync + 'static {
     /// # Errors
     /// [`ArtifactsError`]; call again then.
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError>;
+
+    /// Deletes everything below `payloads/<job_id>/`. Nothing there is a success.
+    ///
+    /// # Errors
+    /// [`ArtifactsError`]; call again then.
+    async fn delete_payloads(&self, job_id: &JobId) -> Result<(), ArtifactsError>;
 
     /// A URL by which whoever has it can download `key` for a short time, as `content_type`, without passing
     /// through this process. `None`: the store has no such thing, and the content is read with

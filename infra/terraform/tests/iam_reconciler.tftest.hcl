@@ -111,7 +111,7 @@ run "the_reconciler_publishes_and_collects_but_never_writes_what_attempts_store"
         Sid      = "CollectArtifacts"
         Effect   = "Allow"
         Action   = "s3:DeleteObject"
-        Resource = "arn:aws:s3:::agent-runner-bucket/jobs/*"
+        Resource = ["arn:aws:s3:::agent-runner-bucket/jobs/*", "arn:aws:s3:::agent-runner-bucket/payloads/*"]
       },
     ]
     error_message = aws_iam_role_policy.reconciler.policy

@@ -7,7 +7,7 @@ use super::world::World;
 use async_trait::async_trait;
 use backends::{Artifacts, ArtifactsError, Content, Publication, Stored};
 use contract::attempt::{ManifestEntry, RESULT_FILE};
-use contract::{Attempt, JobId, LaunchToken};
+use contract::{Attempt, JobId, LaunchToken, PayloadRef};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -123,6 +123,15 @@ impl Artifacts for SimArtifacts {
             }
             *there = number;
             Ok(Publication::Published)
+        })
+        .await
+    }
+
+    async fn delete_payloads(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
+        let prefix = format!("{}/", PayloadRef::folder(job_id));
+        self.call(&prefix, |files| {
+            files.by_key.retain(|key, _| !key.starts_with(&prefix));
+            Ok(())
         })
         .await
     }

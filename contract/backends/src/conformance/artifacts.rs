@@ -3,7 +3,7 @@
 
 use crate::artifacts::{Artifacts, ArtifactsError, Content, Publication, Stored};
 use contract::attempt::ManifestEntry;
-use contract::{Attempt, JobId, LaunchToken};
+use contract::{Attempt, JobId, LaunchToken, PayloadRef};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -214,6 +214,10 @@ pub async fn deleting_a_job_leaves_the_others_and_may_be_repeated(f: &Fixture) {
         put(f, key, b"{}").await.unwrap();
     }
     put(f, "jobs/gone-not/x", b"stays").await.unwrap();
+    let (payload, other) = (PayloadRef::key(&job("gone"), "ab"), PayloadRef::key(&job("gone-not"), "ab"));
+    for key in [&payload, &other] {
+        put(f, key, b"payload").await.unwrap();
+    }
     let stored = put(f, "jobs/gone/attempts/1-00000000/result.json", b"{}").await.unwrap();
     let entry = ManifestEntry { path: "result.json".to_owned(), size: stored.size, sha256: stored.sha256 };
     let published = f.artifacts.publish(&job("gone"), 1, &token(0), &entry).await.unwrap();
@@ -223,5 +227,11 @@ pub async fn deleting_a_job_leaves_the_others_and_may_be_repeated(f: &Fixture) {
         assert_eq!(f.artifacts.list("jobs/gone").await.unwrap(), []);
         assert_eq!(get(f, "jobs/gone/result.json").await, None);
     }
+    assert_eq!(get(f, &payload).await.unwrap(), b"payload");
+    for _ in 0..2 {
+        f.artifacts.delete_payloads(&job("gone")).await.unwrap();
+        assert_eq!(get(f, &payload).await, None);
+    }
+    assert_eq!(get(f, &other).await.unwrap(), b"payload");
     assert_eq!(get(f, "jobs/gone-not/x").await.unwrap(), b"stays");
 }

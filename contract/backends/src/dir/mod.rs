@@ -20,7 +20,7 @@ use crate::crash::{self, Act};
 use crate::durability::Durability;
 use async_trait::async_trait;
 use contract::attempt::ManifestEntry;
-use contract::{JobId, LaunchToken};
+use contract::{JobId, LaunchToken, PayloadRef};
 use key::DRAFT;
 use rustix::io::Errno;
 use std::ops::Range;
@@ -167,8 +167,7 @@ impl DirArtifacts {
         Ok(found)
     }
 
-    fn delete_job_now(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
-        let key = format!("jobs/{job_id}");
+    fn delete_now(&self, key: String) -> Result<(), ArtifactsError> {
         // `remove_dir_all` does not follow links below what it is given; the check before it makes sure
         // that what it is given is no link either.
         match tree::folder(&self.root, &key) {
@@ -294,8 +293,12 @@ impl Artifacts for DirArtifacts {
 
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
         crash::before(Act::Erase);
-        let deleted = self.delete_job_now(job_id);
+        let deleted = self.delete_now(format!("jobs/{job_id}"));
         crash::after(Act::Erase);
         deleted
+    }
+
+    async fn delete_payloads(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
+        self.delete_now(PayloadRef::folder(job_id))
     }
 }

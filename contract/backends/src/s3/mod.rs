@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use client::Clients;
 use contract::attempt::ManifestEntry;
-use contract::{JobId, LaunchToken};
+use contract::{JobId, LaunchToken, PayloadRef};
 use fault::Fault;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -134,6 +134,11 @@ impl Artifacts for S3Artifacts {
 
     async fn delete_job(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
         let folder = format!("jobs/{job_id}");
+        aws::within(self.delete_below(&folder)).await.map_err(|fault| failed(&folder, "deleted", fault))
+    }
+
+    async fn delete_payloads(&self, job_id: &JobId) -> Result<(), ArtifactsError> {
+        let folder = PayloadRef::folder(job_id);
         aws::within(self.delete_below(&folder)).await.map_err(|fault| failed(&folder, "deleted", fault))
     }
 
