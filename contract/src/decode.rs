@@ -340,6 +340,9 @@ pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&
 /// The message for an unknown name, with a suggestion when one is near.
 #[must_use]
 pub fn unknown<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+    if known.clone().next().is_none() {
+        return format!("{:?} is not known; nothing is allowed here", cut(name));
+    }
     match nearest(name, known.clone()) {
         Some(k) => format!("{name:?} is not known; did you mean {k:?}?"),
         None => {

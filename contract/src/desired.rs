@@ -315,30 +315,39 @@ fn read_resources(f: &mut Fields<'_>) -> Option<Resources> {
         memory_mib: u32::try_from(memory_mib?).ok()?,
         ephemeral_storage_gib: storage.and_then(|n| u32::try_from(n).ok()),
     };
-    if let Err(message) = check_fargate(found.cpu, found.memory_mib) {
-        f.error("memory_mib", &found.memory_mib.to_string(), message);
+    match check_fargate(found.cpu, found.memory_mib) {
+        Err((Size::Cpu, message)) => f.error("cpu", &found.cpu.to_string(), message),
+        Err((Size::Memory, message)) => f.error("memory_mib", &found.memory_mib.to_string(), message),
+        Ok(()) => {}
     }
     Some(found)
 }
 
+/// Which of the two is wrong.
+#[derive(Debug)]
+enum Size {
+    Cpu,
+    Memory,
+}
+
 /// The combinations of CPU and memory that Fargate offers (Amazon ECS developer guide, "Fargate task
 /// definition considerations", task size).
-fn check_fargate(cpu: u32, memory: u32) -> Result<(), String> {
+fn check_fargate(cpu: u32, memory: u32) -> Result<(), (Size, String)> {
     let (least, most, step) = match cpu {
         256 if [512, 1024, 2048].contains(&memory) => return Ok(()),
-        256 => return Err("with cpu 256: 512, 1024 or 2048".into()),
+        256 => return Err((Size::Memory, "with cpu 256: 512, 1024 or 2048".into())),
         512 => (1024, 4096, 1024),
         1024 => (2048, 8192, 1024),
         2048 => (4096, 16_384, 1024),
         4096 => (8192, 30_720, 1024),
         8192 => (16_384, 61_440, 4096),
         16_384 => (32_768, 122_880, 8192),
-        _ => return Err("cpu must be one of 256, 512, 1024, 2048, 4096, 8192, 16384".into()),
+        _ => return Err((Size::Cpu, "one of 256, 512, 1024, 2048, 4096, 8192, 16384".into())),
     };
     if (least..=most).contains(&memory) && (memory - least).is_multiple_of(step) {
         Ok(())
     } else {
-        Err(format!("with cpu {cpu}: {least} to {most} in steps of {step}"))
+        Err((Size::Memory, format!("with cpu {cpu}: {least} to {most} in steps of {step}")))
     }
 }
 
@@ -442,6 +451,13 @@ mod tests {
         assert!(check_fargate(256, 512).is_ok() && check_fargate(16_384, 122_880).is_ok());
         for (cpu, memory) in [(256, 4096), (512, 512), (1024, 2500), (8192, 17_408), (300, 512)] {
             assert!(check_fargate(cpu, memory).is_err(), "{cpu} cpu with {memory} MiB");
+        }
+        for (cpu, memory, wrong) in [
+            (300, 512, "/resources/cpu: 300 is not allowed: one of 256"),
+            (512, 512, "/resources/memory_mib:"),
+        ] {
+            let text = format!(r#"{{"job_type":"e","resources":{{"cpu":{cpu},"memory_mib":{memory}}}}}"#);
+            assert!(errors(&text)[0].contains(wrong), "{:?}", errors(&text));
         }
     }
 

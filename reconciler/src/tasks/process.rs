@@ -16,7 +16,7 @@
 //! Workers are spawned without shell or hook, in a process group of their own, and make their own session, so
 //! that Ctrl-C in the orchestrator's terminal does not reach them, not even before they have come so far, and
 //! they outlive it. Their stdout goes nowhere, or is the socket of their reports ([`backends::relay`]), and
-//! their stderr goes into `worker.log` beside the folders.
+//! their stderr goes into `worker.log` beside the folders, which becomes `worker.log.1` at 16 MiB.
 
 mod folder;
 mod holders;

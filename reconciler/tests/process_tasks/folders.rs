@@ -105,6 +105,21 @@ async fn another_probe_is_not_taken_for_a_task() {
 }
 
 #[tokio::test]
+async fn the_log_of_the_workers_does_not_grow_for_ever() {
+    let mut machine = Machine::new();
+    let log = |name: &str| machine.scratch.path().join("tasks").join(name);
+    let (now, last) = (log("worker.log"), log("worker.log.1"));
+    let size = |path: &Path| std::fs::metadata(path).map(|found| found.len()).unwrap_or_default();
+    for _ in 0..2 {
+        machine.started("lasts").await;
+        assert_eq!(size(&now), 0);
+        File::options().append(true).open(&now).unwrap().set_len(16 << 20).unwrap();
+    }
+    machine.started("lasts").await;
+    assert_eq!((size(&now), size(&last)), (0, 16 << 20));
+}
+
+#[tokio::test]
 async fn tasks_of_other_records_in_the_same_folder_are_neither_listed_nor_lost() {
     let mut machine = Machine::new();
     let (launch, task) = machine.started("lasts").await;

@@ -283,8 +283,9 @@ impl RecordsBackend for SqliteRecords {
     async fn list(&self, query: &ListQuery) -> Result<Page, RecordsError> {
         let before = match query.cursor.as_deref().map(str::parse) {
             None => i64::MAX,
-            Some(Ok(before)) => before,
-            Some(Err(_)) => {
+            // Places count from 1.
+            Some(Ok(before)) if before > 0 => before,
+            Some(_) => {
                 return Err(RecordsError::Refused("the cursor is not one of a listing".to_owned()));
             }
         };

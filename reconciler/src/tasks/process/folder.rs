@@ -23,6 +23,8 @@ use contract::LaunchToken;
 pub(super) const LOCK: &str = "lock";
 /// What all workers write to stderr, in one file beside the folders.
 const WORKER_LOG: &str = "worker.log";
+/// The one before it.
+const LAST_WORKER_LOG: &str = "worker.log.1";
 /// Folders that are being made have names that start so.
 const UNFINISHED: &str = ".new-";
 /// Bytes of a lock file that are read. The lines that count come first and have less than 300 bytes
@@ -100,6 +102,12 @@ impl Root {
     /// The file that collects the stderr of all workers.
     pub(super) fn worker_log(&self) -> io::Result<File> {
         File::options().create(true).append(true).open(self.path.join(WORKER_LOG))
+    }
+
+    /// A new one; the present one gets another name and the one before it goes.
+    pub(super) fn next_worker_log(&self) -> io::Result<File> {
+        rustix::fs::renameat(&self.dir, WORKER_LOG, &self.dir, LAST_WORKER_LOG)?;
+        self.worker_log()
     }
 
     /// Whether the folder is still at its path: after a move or a removal, finding nothing proves nothing.

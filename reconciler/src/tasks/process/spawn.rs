@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+/// Bytes of the workers' log at which the next worker begins a new one.
+const LOG_LIMIT: u64 = 16 * 1024 * 1024;
+
 /// Starts workers.
 #[derive(Debug)]
 pub(super) struct Spawner {
@@ -21,7 +24,7 @@ pub(super) struct Spawner {
     env: Vec<(OsString, OsString)>,
     cwd: PathBuf,
     null: File,
-    log: File,
+    log: Mutex<File>,
     /// Whether a worker gets a socket for its reports.
     relay: bool,
     /// Commands that are ready but for the four variables of a launch and the lock: an environment is
@@ -39,7 +42,7 @@ impl Spawner {
         relay: bool,
     ) -> io::Result<Self> {
         let null = File::options().write(true).open("/dev/null")?;
-        let log = root.worker_log()?;
+        let log = Mutex::new(root.worker_log()?);
         Ok(Self { program, args, env, cwd, null, log, relay, ready: Mutex::default() })
     }
 
@@ -54,6 +57,7 @@ impl Spawner {
         root: &Root,
     ) -> io::Result<(Child, Option<UnixStream>)> {
         let sockets = if self.relay { Some(UnixStream::pair()?) } else { None };
+        self.turn_log(root);
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut command = match ready {
             Some(command) => command,
@@ -80,6 +84,18 @@ impl Spawner {
         spawned.map(|child| (child, ours))
     }
 
+    /// Begins a new log when the present one is full, so that two of them are the most that there is. Workers that run go on
+    /// in theirs. A log that cannot be turned only grows.
+    fn turn_log(&self, root: &Root) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.metadata().is_ok_and(|found| found.len() >= LOG_LIMIT)
+            && let Ok(next) = root.next_worker_log()
+        {
+            *log = next;
+            self.ready.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
     /// No user or hook of its own: either would cost the fast path of `Command`. The worker makes its own
     /// session; until it has come so far its own group keeps a Ctrl-C from it that is meant for us.
     fn command(&self) -> io::Result<Command> {
@@ -92,7 +108,7 @@ impl Spawner {
             .current_dir(&self.cwd)
             .process_group(0)
             .stdout(self.null.try_clone()?)
-            .stderr(self.log.try_clone()?);
+            .stderr(self.log.lock().unwrap_or_else(PoisonError::into_inner).try_clone()?);
         if self.relay {
             command.env("AGENT_RUNNER_REPORTS", "stdout");
         } else {

@@ -81,8 +81,10 @@ pub async fn a_listing_is_newest_first_and_its_pages_hold_every_job_once(f: &Fix
         }
     })
     .await;
-    let strange = ListQuery { limit: 3, cursor: Some("no cursor".to_owned()) };
-    assert!(f.records.list(&strange).await.is_err());
+    for strange in ["no cursor", "-1", ""] {
+        let query = ListQuery { limit: 3, cursor: Some(strange.to_owned()) };
+        assert!(f.records.list(&query).await.is_err(), "{strange:?} was taken for a cursor");
+    }
 }
 
 pub async fn expired_jobs_are_listed_from_their_time_on(f: &Fixture) {
