@@ -76,7 +76,11 @@ impl Access {
         now: Timestamp,
     ) -> Result<Actor, Problem> {
         self.hosts.check(request)?;
-        let Some(file) = &self.tokens else { return Ok(Actor("local".into())) };
+        let Some(file) = &self.tokens else {
+            // Nobody else's page has a token to send.
+            Hosts::check_origin(request)?;
+            return Ok(Actor("local".into()));
+        };
         let needs = needs(request.method(), route);
         if needs == Needs::Nobody {
             return Ok(Actor("anonymous".into()));

@@ -28,6 +28,11 @@ pub enum Problem {
         "this API does not answer for host {0:?}; AGENT_RUNNER_ALLOWED_HOSTS lists the names that it answers to"
     )]
     Misdirected(String),
+    /// The page of another place sends it.
+    #[error(
+        "this write comes from a page of {0:?}; without tokens (AGENT_RUNNER_TOKENS_FILE) only pages of this API's own address may write"
+    )]
+    CrossSite(String),
     /// Who asks is not known.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -133,6 +138,7 @@ impl Problem {
             Self::Query(_) => (S::BAD_REQUEST, "invalid-query", "Query parameters are not acceptable"),
             Self::Header(_) => (S::BAD_REQUEST, "invalid-header", "A header is not acceptable"),
             Self::Misdirected(_) => (S::MISDIRECTED_REQUEST, "misdirected", "Another host was meant"),
+            Self::CrossSite(_) => (S::FORBIDDEN, "cross-site", "Another site's page asks"),
             Self::Unauthenticated(_) => (S::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
             Self::Forbidden { .. } => (S::FORBIDDEN, "forbidden", "The token does not allow this"),
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid-fields", "Fields are not acceptable"),

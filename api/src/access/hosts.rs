@@ -1,9 +1,10 @@
 //! The `Host` header. A web page can let its own name point at 127.0.0.1 and then call what listens there from
-//! its visitor's browser (DNS rebinding); such a request carries the page's name, which is not one of ours.
+//! its visitor's browser (DNS rebinding); such a request carries the page's name, which is not one of ours. Beside it the
+//! `Origin` header, which says whose page a request comes from.
 
 use crate::problem::Problem;
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{Method, header};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Names that are answered beside `localhost` and IP addresses, in lower case.
@@ -22,6 +23,22 @@ impl Hosts {
         let Some(value) = request.headers().get(header::HOST) else { return Ok(()) };
         let text = value.to_str().unwrap_or_default();
         if self.allows(text) { Ok(()) } else { Err(Problem::Misdirected(text.chars().take(80).collect())) }
+    }
+
+    /// Refuses a write that a web page of another place sends. A browser lets it do so without asking, where a request
+    /// has no body to declare; the page learns no answer, and the job is cancelled nevertheless.
+    pub(super) fn check_origin(request: &Request) -> Result<(), Problem> {
+        let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            return Ok(());
+        }
+        let origin = origin.to_str().unwrap_or_default();
+        let place = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        match place.zip(host) {
+            Some((place, host)) if place.eq_ignore_ascii_case(host) => Ok(()),
+            _ => Err(Problem::CrossSite(origin.chars().take(80).collect())),
+        }
     }
 
     fn allows(&self, host: &str) -> bool {

@@ -79,7 +79,7 @@ fn answers(path: &str, method: &str, operation: &mut Value) {
     add("504", "Not answered in time");
     if !matches!(path, "/health" | "/livez" | "/readyz" | "/openapi.json") {
         add("401", "A token is needed");
-        add("403", "The token does not allow this");
+        add("403", "The token does not allow this, or without tokens another site's page asks");
     }
     if matches!(method, "post" | "patch") {
         add("413", "Too large a body");

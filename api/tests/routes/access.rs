@@ -127,6 +127,23 @@ async fn a_request_for_another_host_is_refused() {
 }
 
 #[tokio::test]
+async fn a_write_that_the_page_of_another_site_sends_is_refused_where_no_token_keeps_it_out() {
+    let rig = Rig::new();
+    let id = rig.submit(r#"{"job_type":"echo"}"#).await;
+    let cancel = format!("/jobs/{id}/cancel");
+    let from = |origin: &'static str| [("host", "localhost:8000"), ("origin", origin)];
+    for other in ["https://evil.example", "http://localhost:3000", "http://localhost", "null", ""] {
+        rig.send("POST", &cancel, &from(other), "").await.problem(403, "cross-site");
+        assert_eq!(rig.send("GET", "/jobs", &from(other), "").await.status, 200, "{other}");
+    }
+    assert_eq!(rig.get(&format!("/jobs/{id}")).await.json()["desired"]["cancel"], false);
+    assert_eq!(rig.send("POST", &cancel, &from("http://localhost:8000"), "").await.status, 200);
+    let guarded = guarded();
+    let headers = [JSON, ("authorization", "bearer secret-submitter"), ("origin", "https://ours.example")];
+    assert_eq!(guarded.rig.send("POST", "/jobs", &headers, r#"{"job_type":"echo"}"#).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_request_has_a_name_in_the_answer_and_a_harmless_one_is_kept() {
     let rig = Rig::new();
     let answer = rig.send("GET", "/jobs", &[("x-request-id", "mine-1")], "").await;
