@@ -91,10 +91,10 @@ described! {
         /// Default `on_demand`.
         #[schema(value_type = Option<CapacityWord>)]
         capacity: Option<String>,
-        /// Environment of the agent.
+        /// Environment of the agent: at most 100 names, names and values together at most 16 KiB.
         #[schema(value_type = Object, required = false)]
         env: Option<String>,
-        /// For people and filters.
+        /// For people and filters: at most 32; names of up to 63 characters, values of up to 256 bytes.
         #[schema(value_type = Object, required = false)]
         labels: Option<String>,
         /// Default 604800: seven days.

@@ -105,12 +105,40 @@ fn every_text_of_the_troubleshooting_table_is_one_that_the_code_says() {
 }
 
 #[test]
+fn the_page_about_agents_names_each_class_with_who_pays_and_its_file_of_job_types_is_one() {
+    let page = std::fs::read_to_string(root("docs/agents.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let told: Vec<(&str, bool)> = rows
+        .filter_map(|(class, rest)| Some((class, rest.rsplit('|').nth(1)?.trim())))
+        .filter(|(_, pays)| ["max_attempts", "infrastructure"].contains(&pays.trim_matches('`')))
+        .map(|(class, pays)| (class, pays == "infrastructure"))
+        .collect();
+    let mut classes: Vec<(&str, bool)> =
+        contract::FailureClass::ALL.iter().map(|class| (class.as_str(), class.is_infrastructure())).collect();
+    let mut told_sorted = told.clone();
+    told_sorted.sort_unstable();
+    classes.sort_unstable();
+    assert_eq!(told_sorted, classes);
+    let block = |language: &str| {
+        let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    let types = contract::JobTypes::parse(block("toml")).unwrap();
+    assert_eq!(types.types["research"].stop_grace_seconds, 20);
+    let request = block("json").replacen('{', "{\"job_type\":\"research\",", 1);
+    let supports = contract::Supports { spot: true, cost: true };
+    assert_eq!(types.request(&request, supports).unwrap().failure_policy.rules.len(), 2);
+    let budget = format!("a budget of {} for each run", plan::Policy::default().infra_budget);
+    assert!(page.contains(&budget), "{budget}");
+}
+
+#[test]
 fn what_the_pages_about_errors_and_guarantees_link_to_is_there() {
-    for file in ["docs/troubleshooting.md", "docs/guarantees.md"] {
+    for file in ["docs/agents.md", "docs/troubleshooting.md", "docs/guarantees.md"] {
         let page = std::fs::read_to_string(root(file)).unwrap();
         let links: Vec<&str> =
             page.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
         assert!(links.len() >= 4, "{file}: {links:?}");
-        links.iter().for_each(|link| assert!(root("docs").join(link).is_file(), "{file}: {link}"));
+        links.iter().for_each(|link| assert!(root("docs").join(link).exists(), "{file}: {link}"));
     }
 }
