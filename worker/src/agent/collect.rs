@@ -17,6 +17,9 @@ const FILES_LIMIT: usize = MANIFEST_LIMIT - 3;
 /// The most bytes of all files together.
 const BYTES_LIMIT: u64 = 1024 * 1024 * 1024;
 
+/// How many of the things that are left out are named.
+const NAMED: usize = 10;
+
 /// The logs of an agent that never ran.
 pub(super) fn empty_logs() -> Vec<LeftFile> {
     vec![LeftFile::bytes(STDOUT_LOG, ""), LeftFile::bytes(STDERR_LOG, "")]
@@ -91,6 +94,7 @@ fn found_files(root: &Path, note: &mut impl FnMut(&str)) -> Result<Vec<LeftFile>
     let cannot = |e: io::Error| format!("the folder of artifacts cannot be read: {e}");
     let mut found = Vec::new();
     let mut bytes = 0;
+    let mut left_out = Vec::new();
     let mut waiting = vec![(root.to_owned(), "artifacts".to_owned())];
     while let Some((folder, key)) = waiting.pop() {
         for entry in fs::read_dir(folder).map_err(cannot)? {
@@ -109,7 +113,7 @@ fn found_files(root: &Path, note: &mut impl FnMut(&str)) -> Result<Vec<LeftFile>
                 bytes += metadata.len();
                 found.push(LeftFile { path, content: LeftContent::File(entry.path()) });
             } else {
-                note(&format!("{path} is not a regular file and was left out"));
+                left_out.push(path);
             }
             if found.len() > FILES_LIMIT {
                 return Err(format!("the agent left more than {FILES_LIMIT} files as artifacts"));
@@ -118,6 +122,13 @@ fn found_files(root: &Path, note: &mut impl FnMut(&str)) -> Result<Vec<LeftFile>
                 return Err(format!("the agent left more than {BYTES_LIMIT} bytes as artifacts"));
             }
         }
+    }
+    left_out.sort_unstable();
+    for path in left_out.iter().take(NAMED) {
+        note(&format!("{path} is not a regular file and was left out"));
+    }
+    if let Some(more) = left_out.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        note(&format!("{more} more are no regular files and were left out"));
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
@@ -180,6 +191,11 @@ mod tests {
         let paths: Vec<&str> = found.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["artifacts/deep/b", "artifacts/deep/down/a", "artifacts/z"]);
         assert_eq!(notes.len(), 2, "{notes:?}");
+        (0..20).for_each(|n| symlink("/etc", root.join(format!("many-{n}"))).unwrap());
+        notes.clear();
+        found_files(root, &mut |note: &str| notes.push(note.to_owned())).unwrap();
+        assert_eq!(notes.len(), NAMED + 1);
+        assert_eq!(notes[NAMED], "12 more are no regular files and were left out");
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub(crate) use folder::make_room;
 use folder::{Prepared, TaskFolder};
 use rustix::process::Signal;
 use shipping::Shipping;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -80,18 +83,39 @@ pub(crate) fn execute(run: &mut Run<'_>, payload: &str, argv: &[String], pass_en
     for note in agent.capture.finish(DRAIN) {
         run.reporter.say(&note);
     }
+    agent.remarks.iter().for_each(|note| remark(&folder, note));
     if lost {
         return Ended::Lost;
     }
     let finished_at = now();
     let failure = stopped.map(|why| stop_failure(run, why, &end)).or_else(|| end_failure(&end));
-    Ended::Left(collect::left(&folder, finished_at, failure, |note| run.reporter.say(note)))
+    Ended::Left(collect::left(&folder, finished_at, failure, |note| {
+        run.reporter.say(note);
+        remark(&folder, note);
+    }))
+}
+
+/// Tells whoever looks at the job: the end of its stderr is what they read, and not the worker's own log.
+fn remark(folder: &TaskFolder, note: &str) {
+    let write = || {
+        let mut log = File::options().read(true).append(true).open(&folder.stderr)?;
+        let mut last = *b"\n";
+        if let Some(at) = log.metadata()?.len().checked_sub(1) {
+            log.read_exact_at(&mut last, at)?;
+        }
+        let begin = if last == *b"\n" { "" } else { "\n" };
+        writeln!(log, "{begin}[agent-runner: {note}]")
+    };
+    // Where the disk is full the worker's own log has to do.
+    let _: std::io::Result<()> = write();
 }
 
 /// A running agent.
 struct Agent {
     family: Family,
     capture: Capture,
+    /// What its owner should know, whatever becomes of it.
+    remarks: Vec<String>,
 }
 
 fn spawn(run: &Run<'_>, folder: &TaskFolder, argv: &[String], pass_env: &[String]) -> Result<Agent, Failure> {
@@ -104,9 +128,11 @@ fn spawn(run: &Run<'_>, folder: &TaskFolder, argv: &[String], pass_env: &[String
     };
     let here = std::env::current_dir().map_err(prepared)?;
     let found = environment::of(run.settings, run.claim, folder, pass_env, |name| std::env::var_os(name));
+    let mut remarks = Vec::new();
     for name in found.missing {
-        run.reporter.say(&format!("pass_env names {name}, which the worker does not have"));
+        remarks.push(format!("pass_env names {name}, which the worker does not have"));
     }
+    remarks.iter().for_each(|note| run.reporter.say(note));
     let logs = Capture::prepare(folder).map_err(prepared)?;
     let mut command = Command::new(environment::absolute(&here, program));
     command
@@ -139,7 +165,7 @@ fn spawn(run: &Run<'_>, folder: &TaskFolder, argv: &[String], pass_env: &[String
     crash::after(Act::IntroduceAgent);
     // An agent that nobody could find again, or whose output nobody reads, is killed by the drop.
     let capture = introduced.and_then(|()| logs.reading.start()).map_err(prepared)?;
-    Ok(Agent { family, capture })
+    Ok(Agent { family, capture, remarks })
 }
 
 /// Whether trying again elsewhere or later cannot help.

@@ -25,7 +25,7 @@ fn echo_says_who_it_is_and_reports_its_result() {
 fn an_agent_gets_its_payload_and_leaves_result_files_and_logs() {
     let w = World::new(&shell(
         "cat > from-stdin; cmp from-stdin \"$AGENT_RUNNER_PAYLOAD\" && echo same
-         echo complaint >&2
+         printf complaint >&2
          mkdir \"$AGENT_RUNNER_ARTIFACTS/deep\"
          pwd > \"$AGENT_RUNNER_ARTIFACTS/deep/pwd\"
          ln -s /etc/passwd \"$AGENT_RUNNER_ARTIFACTS/link\"
@@ -37,7 +37,8 @@ fn an_agent_gets_its_payload_and_leaves_result_files_and_logs() {
     assert_eq!(w.manifest(), ["result.json", "stdout.log", "stderr.log", "artifacts/deep/pwd"]);
     assert_eq!(w.stored("result.json").unwrap(), "{\"attempt\": 1, \"of\": \"j\"}\n");
     assert_eq!(w.stored("stdout.log").unwrap(), "same\n");
-    assert_eq!(w.stored("stderr.log").unwrap(), "complaint\n");
+    let told = "complaint\n[agent-runner: artifacts/link is not a regular file and was left out]\n";
+    assert_eq!(w.stored("stderr.log").unwrap(), told);
     assert_eq!(w.read("task/work/from-stdin").unwrap(), r#"{"text": "Hello"}"#);
     assert!(w.stored("artifacts/deep/pwd").unwrap().ends_with("/task/work\n"));
     assert!(w.log().contains("artifacts/link is not a regular file"), "{}", w.log());
@@ -100,6 +101,8 @@ fn the_environment_of_an_agent_is_built_from_nothing() {
     }
     assert!(!text.contains("00112233445566778899aabbccddeeff") && !text.contains("sqlite:"), "{text}");
     assert!(w.log().contains("pass_env names NOT_THERE"), "{}", w.log());
+    let told = "[agent-runner: pass_env names NOT_THERE, which the worker does not have]\n";
+    assert_eq!(w.stored("stderr.log").unwrap(), told);
 }
 
 #[test]
