@@ -132,7 +132,7 @@ async fn tasks_of_other_records_in_the_same_folder_are_neither_listed_nor_lost()
         Observed::Unknown(why) => panic!("{why}"),
     };
     // As after a restart, and beside it the orchestrator of another database.
-    assert_eq!(listed(of(&machine, "ours").list().await), [task.clone()]);
+    assert_eq!(listed(of(&machine, "ours").list().await), std::slice::from_ref(&task));
     let others = of(&machine, "theirs");
     assert_eq!(listed(others.list().await), []);
     assert!(machine.is_alive(&launch).await);
