@@ -135,6 +135,11 @@ pub trait Tasks: Send + Sync + 'static {
     }
 
     /// How many passes are made at once; more than [`PASSES`] where many of them wait for the runtime.
+    /// For how long the runtime has not answered, where it is asked every few seconds whatever there is to do.
+    fn silent_for(&self) -> Option<Duration> {
+        None
+    }
+
     fn passes(&self) -> usize {
         PASSES
     }

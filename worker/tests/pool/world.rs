@@ -54,7 +54,7 @@ impl World {
         let db = root.join("records.db");
         let options = SqliteOptions { durability: Durability::Process, access: Access::Orchestrator };
         let records = SqliteRecords::open(&db, options).unwrap();
-        let (tasks, hints) = open(&redis);
+        let (tasks, hints) = open(&redis.url());
         let env = BTreeMap::from(
             [
                 ("AGENT_RUNNER_POOL", redis.url()),
@@ -110,7 +110,12 @@ impl World {
 
     /// The reconciler's side, as after a restart.
     pub(crate) fn reopen(&mut self) {
-        (self.tasks, self.hints) = open(&self.redis);
+        self.reopen_over(&self.redis.url());
+    }
+
+    /// As [`World::reopen`], with another way to the server.
+    pub(crate) fn reopen_over(&mut self, url: &str) {
+        (self.tasks, self.hints) = open(url);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -241,9 +246,9 @@ impl World {
     }
 }
 
-fn open(redis: &RedisServer) -> (PoolTasks, ChannelHints) {
+fn open(url: &str) -> (PoolTasks, ChannelHints) {
     let (sender, hints) = ChannelHints::new();
-    let mut options = PoolOptions::new(redis.url(), sender);
+    let mut options = PoolOptions::new(url.to_owned(), sender);
     options.grace = GRACE;
     options.look_every = Duration::from_millis(50);
     (PoolTasks::new(options).unwrap(), hints)

@@ -1,7 +1,8 @@
 //! The connection: opened when it is first needed, shared by all calls, and opened anew after it broke.
 //!
 //! The client's own connection manager is not used, because it does not tell whether a command that failed
-//! was sent: "could not connect" means that nothing was written, "no answer" that it may have been.
+//! was sent: "could not connect" means that nothing was written, "no answer" that it may have been. Nor does it
+//! connect again when answers stay away without a word, as behind a firewall that has forgotten the connection.
 
 use super::scripts::Scripts;
 use crate::records::RecordsError;
@@ -14,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long connecting may take. A server that takes longer is away, and whoever waits tries again.
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take. A server that syncs each write to a busy disk can stand still for seconds.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// After a failed try to connect, calls fail at once for this long instead of queuing up for further tries.
 const COOL_DOWN: Duration = Duration::from_millis(50);
 /// Commands under way before callers wait: as many as an API and a reconciler have in flight.
@@ -181,11 +182,16 @@ impl Link {
         script: impl Fn(&Scripts) -> &Script,
         arguments: &[&[u8]],
     ) -> Result<T, Fault> {
-        let mut open = self.open().await?;
         let mut call: ScriptInvocation<'_> = script(&self.scripts).prepare_invoke();
         for argument in arguments {
             call.arg(*argument);
         }
+        self.invoke(&call).await
+    }
+
+    /// Calls a script, of this module or another's.
+    pub(super) async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Fault> {
+        let mut open = self.open().await?;
         let answer = call.invoke_async(&mut open.connection).await;
         answer.map_err(|e| self.failed(&open, &e))
     }

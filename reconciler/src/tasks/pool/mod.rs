@@ -240,3 +240,8 @@ impl Tasks for PoolTasks {
         Some(slots.saturating_add(self.ahead.of(slots, Instant::now())))
     }
 }
+
+    /// By the looks at the workers.
+    fn silent_for(&self) -> Option<Duration> {
+        Some(self.watch.silent_for())
+    }

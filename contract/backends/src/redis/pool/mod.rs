@@ -29,6 +29,8 @@ mod member;
 mod orchestrator;
 mod scripts;
 
+use super::link::Fault;
+
 pub use member::{Assigned, Done, Member, StopOrder, Taken};
 pub use orchestrator::{Changes, Launched, Pool, TaskRecord, TaskRecordState, WorkerRecord};
 
@@ -46,5 +48,15 @@ pub enum PoolError {
 impl From<redis::RedisError> for PoolError {
     fn from(error: redis::RedisError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<Fault> for PoolError {
+    /// Every call may be repeated, so it does not matter whether this one was sent.
+    fn from(fault: Fault) -> Self {
+        Self::Unavailable(match fault {
+            Fault::NotSent(text) | Fault::NoAnswer(text) => text,
+            Fault::Answered(error) => error.to_string(),
+        })
     }
 }
