@@ -67,6 +67,28 @@ async fn an_assignment_of_a_worker_that_died_before_it_started_is_alive_until_it
     assert_eq!(world.state(&other).await, TaskState::Alive);
 }
 
+/// The first answer was lost, and the worker counts its lease from when it registered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_registers_again_is_heard_again() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let lease = Duration::from_secs(4);
+    let mut worker = registered(&world, "one", "", lease);
+    let start = Instant::now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let sent = Instant::now();
+    worker.register(2, lease, "here", 1, "").unwrap();
+    assigned(worker.take(0).unwrap());
+    while start.elapsed() < lease + GRACE + Duration::from_secs(1) {
+        let state = world.state(&launch).await;
+        assert!(sent.elapsed() > lease || state == TaskState::Alive, "struck off after {:?}", sent.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.stopped(&launch).await.stop_code.as_deref(), Some("WorkerVanished"));
+    assert!(sent.elapsed() >= lease + GRACE);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_handed_back_is_the_next_to_be_taken() {
     let Some(mut world) = World::new() else { return };
