@@ -4,6 +4,7 @@ mod cable;
 mod conformance;
 mod cut_off;
 mod drain;
+mod full;
 mod member;
 mod redis_server;
 mod silence;

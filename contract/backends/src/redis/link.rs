@@ -196,10 +196,12 @@ impl Link {
         answer.map_err(|e| self.failed(&open, &e))
     }
 
-    /// Gives the connection up if the error is one of the connection.
+    /// Gives the connection up if the error is one of the connection, or the server takes no writes because another
+    /// has taken its place: a new connection may reach that one.
     fn failed(&self, open: &Open, error: &RedisError) -> Fault {
         let fault = fault(error);
-        if matches!(fault, Fault::NoAnswer(_)) {
+        let replaced = error.code().is_some_and(|code| in_script(code, error.detail()) == "READONLY");
+        if replaced || matches!(fault, Fault::NoAnswer(_)) {
             open.dead.store(true, Ordering::Release);
         }
         fault
@@ -229,10 +231,16 @@ const CANNOT: &[&str] = &["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
 /// Whoever runs the server has to act, or this program is not meant for it.
 const NEVER: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO"];
 
+/// The code of an error, also of one that a script's command met: servers before 7.0 wrap it, as in "ERR Error running
+/// script (…): -OOM …".
+fn in_script<'a>(code: &'a str, detail: Option<&'a str>) -> &'a str {
+    let inner = detail.and_then(|d| d.split(" -").nth(1)).and_then(|d| d.split(' ').next());
+    inner.filter(|_| code == "ERR").unwrap_or(code)
+}
+
 fn answered(code: &str, detail: Option<&str>, text: String) -> RecordsError {
-    // Servers before 7.0 wrap the error of a script's command: "ERR Error running script (…): -OOM …".
-    let inner = detail.and_then(|d| d.split(" -").nth(1)).and_then(|d| d.split(' ').next()).unwrap_or(code);
-    let is = |codes: &[&str]| codes.contains(&code) || (code == "ERR" && codes.contains(&inner));
+    let inner = in_script(code, detail);
+    let is = |codes: &[&str]| codes.contains(&inner);
     if is(NOT_NOW) {
         RecordsError::Busy(text)
     } else if is(CANNOT) || detail.is_some_and(|d| d.contains("max number of clients")) {

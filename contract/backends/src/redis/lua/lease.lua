@@ -1,4 +1,5 @@
 -- verb, instance, then per verb. The record: holder, instance, epoch, beat, duration_ms, renewed_at, released.
+also_when_full()
 local verb, me = ARGV[1], ARGV[2]
 local lease = P .. 'lease'
 local f = redis.call('HMGET', lease, 'instance', 'epoch', 'beat', 'duration_ms', 'released')

@@ -4,6 +4,7 @@
 if ARGV[6] ~= '' and redis.call('EXISTS', worker_of(ARGV[6])) == 1 then
   bury(ARGV[6], 'WorkerGone', 'the worker that had taken it ended')
 end
+also_when_full()
 if redis.call('EXISTS', worker_of(ARGV[1])) == 1 then
   redis.call('HSET', worker_of(ARGV[1]), 'beat', ARGV[5])
 else
