@@ -202,6 +202,20 @@ impl World {
         }
     }
 
+    /// Waits until a task that a worker has is forgotten: from then on it counts as young, which the sweep of tasks
+    /// without an open attempt leaves alone. `launched`: when it had been launched, a second before.
+    pub(crate) async fn forgotten(&self, launch: &Launch, launched: Instant) {
+        loop {
+            let since = launched.elapsed();
+            let age = self.view(launch).await.expect("it is known").age;
+            if age + Duration::from_millis(500) < since {
+                return;
+            }
+            assert!(since < PATIENCE, "it is as old as before");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(crate) async fn state(&self, launch: &Launch) -> TaskState {
         self.view(launch).await.expect("the task is known").state
     }

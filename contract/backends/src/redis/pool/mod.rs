@@ -5,7 +5,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `task:<token>` | hash: the job, `state` (`waiting`, `taken`, `ended`), the worker that took it, whether it is to stop, how it ended |
+//! | `task:<token>` | hash: the job, `state` (`waiting`, `taken`, `ended`), the worker that took it, whether it is to stop, since when it is forgotten, how it ended |
 //! | `tasks` | set of every token that was launched and is not forgotten |
 //! | `waiting` | list of the tokens that no slot has taken, in the order of their launches |
 //! | `wake` | list with at most as many entries as `waiting`, for idle slots to block on; it says nothing |

@@ -30,7 +30,7 @@ pub enum Launched {
 pub struct TaskRecord {
     /// For which job.
     pub job_id: JobId,
-    /// How long ago it was launched, by the clock of Redis alone.
+    /// How long ago it was launched, or forgotten while a worker had it, by the clock of Redis alone.
     pub age: Duration,
     /// By the clock of Redis, in the order in which they happened: `created`, `started`, `stopped`.
     pub phases: Vec<(&'static str, Timestamp)>,
@@ -152,8 +152,8 @@ impl Pool {
         Ok(self.link.invoke(&call).await?)
     }
 
-    /// Forgets tasks. One that waits is never handed out. Answers with how many were taken, and launched no longer
-    /// ago than `quick`.
+    /// Forgets tasks. One that waits is never handed out; one that a worker still has is known until it ends.
+    /// Answers with how many were taken, and launched no longer ago than `quick`.
     ///
     /// # Errors
     /// [`PoolError`].
@@ -244,15 +244,30 @@ fn record(fields: &[String]) -> Result<Option<TaskRecord>, PoolError> {
     if fields.is_empty() {
         return Ok(None);
     }
-    let [job_id, state, worker, launched, taken, ended, code, signal, stop_code, reason, beat, lease_ms, now] =
-        fields
+    let [
+        job_id,
+        state,
+        worker,
+        launched,
+        taken,
+        ended,
+        code,
+        signal,
+        stop_code,
+        reason,
+        beat,
+        lease_ms,
+        now,
+        forgotten,
+    ] = fields
     else {
         return Err(broken("fields are missing"));
     };
     let time = |text: &str| text.parse().ok().map(Timestamp::from_millis);
     let launched_at = time(launched);
     let now = time(now).unwrap_or_default();
-    let age = launched_at.map_or(0, |at| now.millis_since(at).max(0)).unsigned_abs();
+    let since = time(forgotten).or(launched_at);
+    let age = since.map_or(0, |at| now.millis_since(at).max(0)).unsigned_abs();
     let times = [("created", launched_at), ("started", time(taken)), ("stopped", time(ended))];
     let state = match state.as_str() {
         "waiting" => TaskRecordState::Waiting,
