@@ -141,7 +141,7 @@ fn an_api_without_its_store_is_not_ready_but_alive() {
 #[test]
 fn a_key_of_another_type_is_told_as_an_invalid_record_by_the_api_and_by_the_metrics() {
     let Some(team) = Team::start(Options::new(0, 1)) else { return };
-    team.redis().cli(&["SET", "agent-runner:job:mistyped", "no hash"]);
+    let _ = team.redis().cli(&["SET", "agent-runner:job:mistyped", "no hash"]);
     let job = team.client().reason("mistyped", "InvalidRecord", SOON);
     assert!(word(&job, "message").contains("a key made by hand"), "{job}");
     let (until, invalid) =
@@ -150,7 +150,7 @@ fn a_key_of_another_type_is_told_as_an_invalid_record_by_the_api_and_by_the_metr
         assert!(Instant::now() < until, "nobody counts it\n{}", team.logs());
         std::thread::sleep(Duration::from_millis(10));
     }
-    team.redis().cli(&["DEL", "agent-runner:job:mistyped"]);
+    let _ = team.redis().cli(&["DEL", "agent-runner:job:mistyped"]);
     while invalid() > 0.0 {
         assert!(Instant::now() < until, "it is counted for ever\n{}", team.logs());
         std::thread::sleep(Duration::from_millis(10));

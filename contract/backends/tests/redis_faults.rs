@@ -219,6 +219,8 @@ fn on_a_full_server_what_runs_goes_on_and_ends() {
         server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
         let held = lease.acquire("one").await.unwrap();
         assert!(held.is_some() && lease.renew().await.unwrap(), "somebody leads");
+        lease.release().await.unwrap();
+        assert!(lease.acquire("one").await.unwrap().is_some(), "and somebody else after that");
         assert!(matches!(r.start(id, &one, &task, &fx::report(1)).await, Ok(StartAnswer::Started(_))));
         assert_eq!(r.heartbeat(id, &one, &task, &fx::report(2)).await, Ok(GateAnswer::Written));
         assert_eq!(r.finish(id, &one, &task, &fx::outcome()).await, Ok(GateAnswer::Written));
