@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose test-containers test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose compose-test test-containers test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -106,6 +106,8 @@ IMAGES := -p agent-runner-api -p agent-runner-reconciler -p agent-runner-worker 
 
 test-compose: ## Tests the stack of compose/ in a Docker engine, as root.
 	@VENV=$(VENV) scripts/compose-test "$(dir $(BINARY))" cargo build --release --locked --quiet $(IMAGES) $(STATIC)
+
+compose-test: test-compose ## Another name of test-compose.
 
 # The programs that other tests start, too, unless TESTBED_SERVERS names a folder of others.
 test-containers: export TESTBED_SERVERS ?= $(abspath $(OUT))/debug

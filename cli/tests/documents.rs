@@ -50,6 +50,14 @@ fn the_reference_of_the_command_line_says_what_is_parsed() {
     hold("docs/cli.md", &String::from_utf8(said.stdout).unwrap());
 }
 
+#[test]
+fn the_labels_of_the_images_name_this_version() {
+    let file = std::fs::read_to_string(root("compose/Dockerfile")).unwrap();
+    assert!(file.contains(concat!("\nARG VERSION=", env!("CARGO_PKG_VERSION"), "\n")), "another version");
+    let labels = |name: &str| file.matches(&format!("org.opencontainers.image.{name}=\"")).count();
+    assert_eq!((labels("title"), labels("version"), labels("revision")), (4, 4, 4));
+}
+
 /// What is compiled or run, as one text in which a line that ends with a backslash goes on in the next.
 fn sources(folder: &Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

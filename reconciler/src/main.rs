@@ -106,7 +106,8 @@ async fn run(settings: &Settings, layers: &Layers, dry_run: bool) -> Result<(), 
         let _ = ended.wait_for(|ended| *ended).await;
     };
     tracing::info!(metrics = %listener.local_addr()?, records = %assembly.stores.records_at, "up");
-    let served = tokio::spawn(reconciler::serve::serve(listener, registry, wait(ended.clone())));
+    let tasks = assembly.parts.tasks.clone();
+    let served = tokio::spawn(reconciler::serve::serve(listener, registry, tasks, wait(ended.clone())));
     let looped = tokio::spawn(reconciler::run(assembly.parts, assembly.hints, metrics, wait(ended)));
     tokio::select! {
         _ = interrupt.recv() => {}

@@ -100,6 +100,10 @@ impl Work {
                 }
                 Decision::Write { control, settled, why } => {
                     tracing::debug!(job_id = %key, why, reason = ?control.reason, "write");
+                    // Counted although the record may be one into which nothing can be written.
+                    if control.reason == Some(Reason::InvalidRecord) {
+                        self.show(key, &snapshot, control.reason);
+                    }
                     if self.write(&mut loaded, &mut snapshot, *control, settled).await? {
                         known = Some(snapshot);
                     } else {

@@ -74,11 +74,11 @@ compare_configs() {
   docker compose -f "$tree/$file" --profile observability config --format json >"$work/config.json"
   jq -e '
     (.services | keys) == ["api", "grafana", "prometheus", "reconciler", "redis", "worker"]
-    and all(.services[]; .healthcheck and .restart == "unless-stopped" and (.container_name | not))
+    and all(.services[]; .healthcheck and .init and .restart == "unless-stopped" and (.container_name | not))
     and (.services.worker.ports | not)
     and ([.services[].ports[]?.host_ip] | unique) == ["127.0.0.1"]
     and all(.services | .api, .reconciler, .worker;
-      .read_only and .init and .cap_drop == ["ALL"] and .security_opt == ["no-new-privileges:true"])
+      .read_only and .cap_drop == ["ALL"] and .security_opt == ["no-new-privileges:true"])
   ' "$work/config.json" >/dev/null || die "a service is not as docs/compose.md says"
   # What Grafana is given, where it cannot be started.
   jq -e 'all(.. | .datasource?.uid? // empty; . == "prometheus" or . == "-- Grafana --")' "$root"/compose/grafana/dashboards/*.json >/dev/null ||

@@ -8,7 +8,7 @@ mod folder;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testbed::client::word;
 use testbed::judge::judge;
 use testbed::ledger::{Event, Line};
@@ -136,4 +136,23 @@ fn an_api_without_its_store_is_not_ready_but_alive() {
     assert_eq!(healthy(&team), [true, true]);
     team.kill(Part::Api);
     assert_eq!(healthy(&team), [false, false]);
+}
+
+#[test]
+fn a_key_of_another_type_is_told_as_an_invalid_record_by_the_api_and_by_the_metrics() {
+    let Some(team) = Team::start(Options::new(0, 1)) else { return };
+    let _ = team.redis().cli(&["SET", "agent-runner:job:mistyped", "no hash"]);
+    let job = team.client().reason("mistyped", "InvalidRecord", SOON);
+    assert!(word(&job, "message").contains("a key made by hand"), "{job}");
+    let (until, invalid) =
+        (Instant::now() + SOON, || team.reconciler().metric("agent_runner_invalid_records"));
+    while invalid() < 1.0 {
+        assert!(Instant::now() < until, "nobody counts it\n{}", team.logs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = team.redis().cli(&["DEL", "agent-runner:job:mistyped"]);
+    while invalid() > 0.0 {
+        assert!(Instant::now() < until, "it is counted for ever\n{}", team.logs());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -10,7 +10,7 @@ use backends::{
     ChangeFeed, Closed, CreateAnswer, GateAnswer, Hint, Hints, Interest, ListQuery, NewJob, RecordsBackend,
     RedisRecords, Revision, StartAnswer, WriteAnswer,
 };
-use contract::{JobId, LaunchToken, LeaveReason, Raw};
+use contract::{JobId, LaunchToken, LeaveReason, Raw, Reason, Status};
 use redis_support::{RedisServer, block_on};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -279,6 +279,12 @@ fn a_key_of_another_type_delays_no_other_job() {
         assert!(job.desired().is_err());
         let refused = r.write_control(&text, fx::write(None, &job.desired, &fx::waiting(), false)).await;
         assert!(matches!(refused, Err(backends::RecordsError::Refused(_))), "{refused:?}");
+        // Nobody can write down what is wrong with it, and everybody is told.
+        let view = job.view();
+        assert_eq!((view.status, view.reason), (Status::Queued, Some(Reason::InvalidRecord)));
+        assert!(view.message.starts_with("no job but a key made by hand"), "{}", view.message);
+        let page = r.list(&ListQuery { limit: 10, cursor: None }).await.unwrap();
+        assert!(page.jobs.iter().any(|listed| listed.job == job), "{page:?}");
     });
 }
 

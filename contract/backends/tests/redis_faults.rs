@@ -201,6 +201,68 @@ fn a_full_server_refuses_writes_and_takes_them_when_it_has_room_again() {
 }
 
 #[test]
+fn on_a_full_server_what_runs_goes_on_and_ends() {
+    let Some(server) = RedisServer::start() else { return };
+    let records = RedisRecords::lazy(&server.url()).unwrap();
+    let lease = RedisLease::of(&records);
+    let (new, one, two, task) = (fx::new_job(), fresh_token(), fresh_token(), fx::task("a"));
+    block_on(async {
+        let (r, id) = (&records, &new.job_id);
+        r.create(&new).await.unwrap();
+        r.draft(id, &one, &fx::claim(1)).await.unwrap();
+        r.draft(id, &two, &fx::claim(2)).await.unwrap();
+        let (seen, begun) = (fx::desired(&new), fx::launching(2, &two));
+        assert_eq!(
+            r.write_control(id, fx::write(None, &seen, &begun, false)).await,
+            Ok(WriteAnswer::Written)
+        );
+        server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+        let held = lease.acquire("one").await.unwrap();
+        assert!(held.is_some() && lease.renew().await.unwrap(), "somebody leads");
+        lease.release().await.unwrap();
+        assert!(lease.acquire("one").await.unwrap().is_some(), "and somebody else after that");
+        assert!(matches!(r.start(id, &one, &task, &fx::report(1)).await, Ok(StartAnswer::Started(_))));
+        assert_eq!(r.heartbeat(id, &one, &task, &fx::report(2)).await, Ok(GateAnswer::Written));
+        assert_eq!(r.finish(id, &one, &task, &fx::outcome()).await, Ok(GateAnswer::Written));
+        assert_eq!(r.seal(id, &two, LeaveReason::Cancelled).await, Ok(GateAnswer::Written));
+        for token in [&one, &two] {
+            assert_eq!(r.close(id, token, &fx::closing()).await, Ok(WriteAnswer::Written));
+        }
+        let (begun, done) = (Raw::of(&begun), fx::finished(2, &two, fx::at(9)));
+        assert_eq!(
+            r.write_control(id, fx::write(Some(&begun), &seen, &done, true)).await,
+            Ok(WriteAnswer::Written)
+        );
+        assert_eq!(r.list_active().await, Ok(Vec::new()));
+        // An edit that no hint announced, found by a resync.
+        server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+        server.cli(&["HSET", &format!("agent-runner:job:{id}"), "desired", "{}"]);
+        server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+        assert_eq!(r.list_active().await.unwrap().len(), 1);
+        // What makes room.
+        assert_eq!(r.delete(id, &Raw::of(&done), &Raw::stored("{}")).await, Ok(WriteAnswer::Written));
+    });
+}
+
+/// As with a failover behind one address: the old primary is a replica now, and new connections reach the new one.
+#[test]
+fn a_connection_to_a_server_that_became_a_replica_is_given_up() {
+    let (Some(old), Some(new)) = (RedisServer::start(), RedisServer::start()) else { return };
+    let cut = Cut::to(old.port);
+    let records = RedisRecords::lazy(&cut.url()).unwrap();
+    block_on(async {
+        assert_eq!(records.create(&fx::new_job()).await, Ok(CreateAnswer::Created));
+        old.cli(&["REPLICAOF", "127.0.0.1", &new.port.to_string()]);
+        cut.lead_to(new.port);
+        let job = fx::new_job();
+        let refused = records.create(&job).await.unwrap_err();
+        assert!(matches!(&refused, RecordsError::Unavailable(_)), "{refused:?}");
+        assert_eq!(records.create(&job).await, Ok(CreateAnswer::Created));
+        assert_eq!(new.cli(&["ZCARD", "agent-runner:created"]).trim(), "1");
+    });
+}
+
+#[test]
 fn a_replica_refuses_writes_and_takes_them_once_it_is_promoted() {
     let (Some(primary), Some(replica)) = (RedisServer::start(), RedisServer::start()) else { return };
     let (first, second) =

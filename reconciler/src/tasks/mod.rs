@@ -49,7 +49,8 @@ pub struct TaskView {
     /// The worker is gone for certain, so that no outcome can come any more, although something of the task
     /// may be alive. False where nobody can tell.
     pub worker_gone: bool,
-    /// How long ago it was launched, as far as known; the orphan sweep leaves young tasks alone.
+    /// How long ago it was launched, as far as known, or forgotten while it lived; the orphan sweep leaves young
+    /// tasks alone.
     pub age: Duration,
 }
 
@@ -134,6 +135,11 @@ pub trait Tasks: Send + Sync + 'static {
         None
     }
 
+    /// For how long the runtime has not answered, where it is asked every few seconds whatever there is to do.
+    fn silent_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// How many passes are made at once; more than [`PASSES`] where many of them wait for the runtime.
     fn passes(&self) -> usize {
         PASSES
@@ -146,7 +152,8 @@ pub trait Tasks: Send + Sync + 'static {
         false
     }
 
-    /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
+    /// The attempt is closed: forget what is kept about its task. After an outcome its worker may still be about to
+    /// end; one that does not is to be listed until it is gone, because nobody else would stop it.
     async fn forget(&self, token: &LaunchToken);
 }
 

@@ -58,7 +58,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 fn serve(crew: &Arc<Crew>, signals: &Signals) -> Exit {
-    let mut registered = false;
+    let (mut registered, mut tries) = (false, 0);
     while !registered {
         if signals.told_to_stop() {
             return Exit::Done;
@@ -67,7 +67,8 @@ fn serve(crew: &Arc<Crew>, signals: &Signals) -> Exit {
             signals.wait(Instant::now() + 5 * AGAIN);
             continue;
         }
-        registered = match work(crew) {
+        tries += 1;
+        registered = match work(crew, tries) {
             Ok(()) => true,
             Err(e) => {
                 log::line("-", &format!("the pool cannot be joined: {e}"));
@@ -82,18 +83,18 @@ fn serve(crew: &Arc<Crew>, signals: &Signals) -> Exit {
     drain(crew)
 }
 
-/// Registers, and starts the threads.
-fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
+/// Registers, and starts the threads. `beat`: higher with each try, since an earlier one may have been heard.
+fn work(crew: &Arc<Crew>, beat: u64) -> Result<(), PoolError> {
     let settings = &crew.settings;
     let connection = || Member::new(&settings.url, &settings.id);
     let (mut heart, ears) = (connection()?, connection()?);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let sent = boot_clock::now();
-    heart.register(crew.invocation.slots, settings.lease, &host, 0, &settings.predecessor)?;
+    heart.register(crew.invocation.slots, settings.lease, &host, beat, &settings.predecessor)?;
     crew.acknowledged(sent);
     note_health(settings, sent);
     // From here on others count on this worker, and threads of it may run: a second try would give slots a second one.
-    if let Err(e) = start_threads(crew, heart, ears) {
+    if let Err(e) = start_threads(crew, beat, heart, ears) {
         crew.die(&format!("the pool was joined, and cannot be worked in: {e}"));
     }
     let (slots, lease) = (crew.invocation.slots, settings.lease.as_secs());
@@ -102,13 +103,13 @@ fn work(crew: &Arc<Crew>) -> Result<(), PoolError> {
 }
 
 /// Starts the threads.
-fn start_threads(crew: &Arc<Crew>, heart: Member, ears: Member) -> Result<(), PoolError> {
+fn start_threads(crew: &Arc<Crew>, beat: u64, heart: Member, ears: Member) -> Result<(), PoolError> {
     let settings = &crew.settings;
     let failed = |e: io::Error| PoolError::Unavailable(format!("no thread: {e}"));
     let (own, timer) = (crew.clone(), Timer::new().map_err(failed)?);
     spawn("watch", move || watch(&own, &timer)).map_err(failed)?;
     let own = crew.clone();
-    spawn("heartbeats", move || beats(&own, heart)).map_err(failed)?;
+    spawn("heartbeats", move || beats(&own, beat, heart)).map_err(failed)?;
     let own = crew.clone();
     spawn("orders", move || orders(&own, ears)).map_err(failed)?;
     for slot in 0..crew.invocation.slots {
@@ -131,9 +132,9 @@ fn watch(crew: &Crew, timer: &Timer) {
 }
 
 /// Says that the worker is alive, and hears what it is to stop in case an order was lost.
-fn beats(crew: &Crew, mut member: Member) {
+fn beats(crew: &Crew, mut number: u64, mut member: Member) {
     let every = crew.settings.beat_every();
-    let (mut number, mut failing) = (0, false);
+    let mut failing = false;
     loop {
         std::thread::sleep(every);
         number += 1;

@@ -1,13 +1,11 @@
 //! Workers that are killed, paused or cut off. Whatever happens, the agent is dead before the reconciler says so.
 
+use crate::cable::Cable;
 use crate::world::{GRACE, LEASE, PATIENCE, World, children_of, eventually, lives, send};
 use contract::Gate;
 use reconciler::tasks::{Launch, TaskState};
 use rustix::process::Signal;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Writes who it is, leaves a child in a session of its own, hears no SIGTERM, and lasts.
@@ -133,46 +131,12 @@ async fn what_was_paused_as_a_whole_is_killed_when_it_goes_on_and_reports_nothin
     assert!(matches!(world.gate(&launch), Some(Gate::Started { .. })));
 }
 
-/// Between workers and Redis; can let nothing through any more, without a word to either side.
-struct Cable {
-    port: u16,
-    cut: Arc<AtomicBool>,
-}
-
-impl Cable {
-    fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let cable = Self { port: listener.local_addr().unwrap().port(), cut: Arc::default() };
-        let cut = cable.cut.clone();
-        std::thread::spawn(move || {
-            for near in listener.incoming().flatten() {
-                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-                let back = (far.try_clone().unwrap(), near.try_clone().unwrap());
-                for (from, to) in [(near, far), back] {
-                    let cut = cut.clone();
-                    std::thread::spawn(move || carry(from, to, &cut));
-                }
-            }
-        });
-        cable
-    }
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
-    let mut bytes = [0; 4096];
-    while let Ok(n @ 1..) = from.read(&mut bytes) {
-        if !cut.load(Ordering::SeqCst) && to.write_all(&bytes[..n]).is_err() {
-            return;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_cut_off_kills_its_agents_before_it_counts_as_gone_and_comes_back() {
     let Some(mut world) = World::new() else { return };
     world.hurry();
     let cable = Cable::to(world.redis.port);
-    world.env.insert("AGENT_RUNNER_POOL".to_owned(), format!("redis://127.0.0.1:{}/0", cable.port));
+    world.env.insert("AGENT_RUNNER_POOL".to_owned(), cable.url());
     world.start_worker(1);
     let launch = world.clinging().await;
     cable.cut.store(true, Ordering::SeqCst);
@@ -189,7 +153,7 @@ async fn a_member_whose_watchdog_is_paused_watches_itself() {
     let Some(mut world) = World::new() else { return };
     world.hurry();
     let cable = Cable::to(world.redis.port);
-    world.env.insert("AGENT_RUNNER_POOL".to_owned(), format!("redis://127.0.0.1:{}/0", cable.port));
+    world.env.insert("AGENT_RUNNER_POOL".to_owned(), cable.url());
     world.start_worker(1);
     let launch = world.clinging().await;
     let watchdog = world.workers[0].pid();

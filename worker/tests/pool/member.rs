@@ -2,7 +2,7 @@
 
 use crate::world::{GRACE, World};
 use backends::redis::pool::{Assigned, Done, Member, Taken};
-use reconciler::tasks::{TaskState, Tasks};
+use reconciler::tasks::{Observed, TaskState, Tasks};
 use std::time::{Duration, Instant};
 
 const DONE: Done<'static> = Done { code: Some(0), signal: None, stop_code: "WorkerExited", reason: "" };
@@ -65,6 +65,60 @@ async fn an_assignment_of_a_worker_that_died_before_it_started_is_alive_until_it
     assert_eq!(dead.done(0, &got.token, &DONE).unwrap(), Taken::StruckOff);
     assert_eq!(world.stopped(&launch).await, evidence, "it wrote after its time");
     assert_eq!(world.state(&other).await, TaskState::Alive);
+}
+
+/// The first answer was lost, and the worker counts its lease from when it registered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_registers_again_is_heard_again() {
+    let Some(mut world) = World::new() else { return };
+    let launch = world.launch_of("any", false);
+    world.launched(&launch).await;
+    let lease = Duration::from_secs(4);
+    let mut worker = registered(&world, "one", "", lease);
+    let start = Instant::now();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let sent = Instant::now();
+    worker.register(2, lease, "here", 1, "").unwrap();
+    assigned(worker.take(0).unwrap());
+    while start.elapsed() < lease + GRACE + Duration::from_secs(1) {
+        let state = world.state(&launch).await;
+        assert!(sent.elapsed() > lease || state == TaskState::Alive, "struck off after {:?}", sent.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.stopped(&launch).await.stop_code.as_deref(), Some("WorkerVanished"));
+    assert!(sent.elapsed() >= lease + GRACE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_while_a_worker_has_it_is_known_until_it_ends() {
+    let Some(mut world) = World::new() else { return };
+    let launches: Vec<_> = (0..2).map(|_| world.launch_of("any", false)).collect();
+    for launch in &launches {
+        world.launched(launch).await;
+    }
+    let start = Instant::now();
+    let mut worker = member(&world, "one", "");
+    for slot in 0..2 {
+        assigned(worker.take(slot).unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for launch in &launches {
+        world.tasks.forget(&launch.token).await;
+    }
+    for launch in &launches {
+        world.forgotten(launch, start).await;
+    }
+    let task = world.view(&launches[0]).await.unwrap().task;
+    let Observed::Known(listed) = world.tasks.list().await else { panic!("there is no list") };
+    assert_eq!(listed.len(), 2, "nobody could find one that hangs");
+    world.tasks.stop(&task, Duration::ZERO).await.unwrap();
+    let orders = worker.beat(1, Duration::from_secs(1)).unwrap().unwrap();
+    assert_eq!(orders.iter().map(|order| &order.token).collect::<Vec<_>>(), [&launches[0].token]);
+    worker.done(0, &launches[0].token, &DONE).unwrap();
+    // Never started: it must not be handed to anybody else.
+    worker.hand_back(1, &launches[1].token).unwrap();
+    assert_eq!(worker.take(1).unwrap(), Taken::Nothing);
+    assert_eq!(world.tasks.list().await, Observed::Known(Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

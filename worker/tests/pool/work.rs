@@ -1,7 +1,7 @@
 //! What a pool does while nothing fails.
 
 use crate::conformance::scripted;
-use crate::world::{BEAT, LONG, PATIENCE, World, children_of, eventually, lives};
+use crate::world::{BEAT, LONG, PATIENCE, World, children_of, eventually, lives, send};
 use backends::RecordsBackend;
 use contract::{FailureClass, Gate, LeaveReason};
 use pollster::block_on;
@@ -119,6 +119,30 @@ async fn a_task_that_was_forgotten_while_it_waited_is_never_taken() {
     world.start_worker(1);
     world.stopped(&other).await;
     assert_eq!(world.read("ran"), None);
+}
+
+/// A worker of an attempt that hangs after its outcome was accepted: nobody waits for it, and its slot is needed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_after_it_was_forgotten_can_be_stopped_and_its_slot_is_free_again() {
+    let Some(mut world) = World::with_worker(1) else { return };
+    let hangs = world.shell("echo up > $SCRATCH/up; exec sleep 600");
+    world.launched(&hangs).await;
+    let start = Instant::now();
+    world.wait_for("up");
+    let worker = children_of(world.workers[0].member());
+    send(worker[0], Signal::STOP);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.tasks.forget(&hangs.token).await;
+    world.forgotten(&hangs, start).await;
+    let Observed::Known(listed) = world.tasks.list().await else { panic!("there is no list") };
+    assert_eq!(listed.iter().map(|view| &view.token).collect::<Vec<_>>(), [&hangs.token]);
+    let next = world.shell("true");
+    world.launched(&next).await;
+    world.tasks.stop(&listed[0].task, Duration::from_millis(100)).await.unwrap();
+    world.stopped(&next).await;
+    assert_eq!(world.outcome(&next).unwrap().failure, None);
+    assert!(!lives(&worker[0].to_string()));
+    assert_eq!(world.view(&hangs).await, None, "nobody asks how it ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,7 @@ impl World {
         let db = root.join("records.db");
         let options = SqliteOptions { durability: Durability::Process, access: Access::Orchestrator };
         let records = SqliteRecords::open(&db, options).unwrap();
-        let (tasks, hints) = open(&redis);
+        let (tasks, hints) = open(&redis.url());
         let env = BTreeMap::from(
             [
                 ("AGENT_RUNNER_POOL", redis.url()),
@@ -110,7 +110,12 @@ impl World {
 
     /// The reconciler's side, as after a restart.
     pub(crate) fn reopen(&mut self) {
-        (self.tasks, self.hints) = open(&self.redis);
+        self.reopen_over(&self.redis.url());
+    }
+
+    /// As [`World::reopen`], with another way to the server.
+    pub(crate) fn reopen_over(&mut self, url: &str) {
+        (self.tasks, self.hints) = open(url);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -197,6 +202,20 @@ impl World {
         }
     }
 
+    /// Waits until a task that a worker has is forgotten: from then on it counts as young, which the sweep of tasks
+    /// without an open attempt leaves alone. `launched`: when it had been launched, a second before.
+    pub(crate) async fn forgotten(&self, launch: &Launch, launched: Instant) {
+        loop {
+            let since = launched.elapsed();
+            let age = self.view(launch).await.expect("it is known").age;
+            if age + Duration::from_millis(500) < since {
+                return;
+            }
+            assert!(since < PATIENCE, "it is as old as before");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(crate) async fn state(&self, launch: &Launch) -> TaskState {
         self.view(launch).await.expect("the task is known").state
     }
@@ -241,9 +260,9 @@ impl World {
     }
 }
 
-fn open(redis: &RedisServer) -> (PoolTasks, ChannelHints) {
+fn open(url: &str) -> (PoolTasks, ChannelHints) {
     let (sender, hints) = ChannelHints::new();
-    let mut options = PoolOptions::new(redis.url(), sender);
+    let mut options = PoolOptions::new(url.to_owned(), sender);
     options.grace = GRACE;
     options.look_every = Duration::from_millis(50);
     (PoolTasks::new(options).unwrap(), hints)

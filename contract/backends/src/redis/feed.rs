@@ -6,17 +6,14 @@
 //! round, some 100 µs, looks like the script alone; the resync finds it.)
 
 use super::link::Link;
+use super::subscription::{Heard, Subscription};
 use crate::hints::{ChannelHints, Hint, HintSender, HintsError, Interest};
 use contract::JobId;
-use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, RedisError, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// When nothing was heard for this long, the server is asked whether it is still there.
-const QUIET: Duration = Duration::from_secs(5);
 /// Between two tries to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -26,8 +23,7 @@ const ATTEMPT: &str = "agent-runner:attempt:";
 
 /// An open subscription.
 struct Session {
-    connection: MultiplexedConnection,
-    pushes: UnboundedReceiver<PushInfo>,
+    subscription: Subscription,
     ear: Ear,
 }
 
@@ -40,17 +36,16 @@ pub(super) async fn subscribe(link: Arc<Link>, interest: Interest) -> Result<Cha
 }
 
 async fn open(link: &Link, interest: Interest) -> Result<Session, RedisError> {
-    let (to, pushes) = unbounded_channel();
-    let mut connection = link.connect(move |push| to.send(push).map_err(|_| ())).await?;
+    let mut subscription = Subscription::open(link).await?;
     let channel = |name: &str| format!("agent-runner:{name}@{}", link.db());
     // The messages first: a key must not be named before the message that speaks of it can come.
-    connection.subscribe(channel("status")).await?;
+    subscription.listen_to(&channel("status")).await?;
     let mut ear = Ear { interest, tracked: false, spoken: HashSet::new() };
     if interest == Interest::Reconcile {
-        connection.subscribe(channel("hints")).await?;
+        subscription.listen_to(&channel("hints")).await?;
         let mut track = redis::cmd("CLIENT");
         track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(JOB).arg("PREFIX").arg(ATTEMPT);
-        match track.query_async::<()>(&mut connection).await {
+        match subscription.query::<()>(&track).await {
             Err(e) if !e.is_io_error() => {
                 tracing::warn!(error = %e, "the server does not tell of edits by hand; the resync finds them");
             }
@@ -60,7 +55,7 @@ async fn open(link: &Link, interest: Interest) -> Result<Session, RedisError> {
             }
         }
     }
-    Ok(Session { connection, pushes, ear })
+    Ok(Session { subscription, ear })
 }
 
 /// Follows one session after the other, until the subscriber is gone.
@@ -91,16 +86,10 @@ async fn follow(link: Arc<Link>, interest: Interest, mut session: Session, sende
 /// Passes hints on until the session breaks or the subscriber is gone.
 async fn listen(session: &mut Session, sender: &HintSender) {
     while !sender.is_closed() {
-        match tokio::time::timeout(QUIET, session.pushes.recv()).await {
-            Ok(Some(push)) if push.kind != PushKind::Disconnection => {
-                session.ear.hear(&push, |hint| sender.send(hint));
-            }
-            Ok(_) => return,
-            Err(_) => {
-                if redis::cmd("PING").query_async::<()>(&mut session.connection).await.is_err() {
-                    return;
-                }
-            }
+        match session.subscription.next().await {
+            Heard::Push(push) => session.ear.hear(&push, |hint| sender.send(hint)),
+            Heard::Nothing => {}
+            Heard::Broken => return,
         }
     }
 }

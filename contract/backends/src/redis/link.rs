@@ -1,7 +1,8 @@
 //! The connection: opened when it is first needed, shared by all calls, and opened anew after it broke.
 //!
 //! The client's own connection manager is not used, because it does not tell whether a command that failed
-//! was sent: "could not connect" means that nothing was written, "no answer" that it may have been.
+//! was sent: "could not connect" means that nothing was written, "no answer" that it may have been. Nor does it
+//! connect again when answers stay away without a word, as behind a firewall that has forgotten the connection.
 
 use super::scripts::Scripts;
 use crate::records::RecordsError;
@@ -14,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How long connecting may take. A server that takes longer is away, and whoever waits tries again.
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take. A server that syncs each write to a busy disk can stand still for seconds.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// After a failed try to connect, calls fail at once for this long instead of queuing up for further tries.
 const COOL_DOWN: Duration = Duration::from_millis(50);
 /// Commands under way before callers wait: as many as an API and a reconciler have in flight.
@@ -181,19 +182,26 @@ impl Link {
         script: impl Fn(&Scripts) -> &Script,
         arguments: &[&[u8]],
     ) -> Result<T, Fault> {
-        let mut open = self.open().await?;
         let mut call: ScriptInvocation<'_> = script(&self.scripts).prepare_invoke();
         for argument in arguments {
             call.arg(*argument);
         }
+        self.invoke(&call).await
+    }
+
+    /// Calls a script, of this module or another's.
+    pub(super) async fn invoke<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Fault> {
+        let mut open = self.open().await?;
         let answer = call.invoke_async(&mut open.connection).await;
         answer.map_err(|e| self.failed(&open, &e))
     }
 
-    /// Gives the connection up if the error is one of the connection.
+    /// Gives the connection up if the error is one of the connection, or the server takes no writes because another
+    /// has taken its place: a new connection may reach that one.
     fn failed(&self, open: &Open, error: &RedisError) -> Fault {
         let fault = fault(error);
-        if matches!(fault, Fault::NoAnswer(_)) {
+        let replaced = error.code().is_some_and(|code| in_script(code, error.detail()) == "READONLY");
+        if replaced || matches!(fault, Fault::NoAnswer(_)) {
             open.dead.store(true, Ordering::Release);
         }
         fault
@@ -223,10 +231,16 @@ const CANNOT: &[&str] = &["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
 /// Whoever runs the server has to act, or this program is not meant for it.
 const NEVER: &[&str] = &["NOAUTH", "WRONGPASS", "NOPERM", "NOPROTO"];
 
+/// The code of an error, also of one that a script's command met: servers before 7.0 wrap it, as in "ERR Error running
+/// script (…): -OOM …".
+fn in_script<'a>(code: &'a str, detail: Option<&'a str>) -> &'a str {
+    let inner = detail.and_then(|d| d.split(" -").nth(1)).and_then(|d| d.split(' ').next());
+    inner.filter(|_| code == "ERR").unwrap_or(code)
+}
+
 fn answered(code: &str, detail: Option<&str>, text: String) -> RecordsError {
-    // Servers before 7.0 wrap the error of a script's command: "ERR Error running script (…): -OOM …".
-    let inner = detail.and_then(|d| d.split(" -").nth(1)).and_then(|d| d.split(' ').next()).unwrap_or(code);
-    let is = |codes: &[&str]| codes.contains(&code) || (code == "ERR" && codes.contains(&inner));
+    let inner = in_script(code, detail);
+    let is = |codes: &[&str]| codes.contains(&inner);
     if is(NOT_NOW) {
         RecordsError::Busy(text)
     } else if is(CANNOT) || detail.is_some_and(|d| d.contains("max number of clients")) {

@@ -22,7 +22,6 @@
 //! keyspace notifications need), and a key that no script spoke of was edited by hand. What is lost
 //! meanwhile is found by the resync: its revisions are digests of the sections themselves.
 
-pub(crate) mod connect;
 mod feed;
 mod lease;
 mod link;
@@ -31,6 +30,7 @@ mod read;
 mod records;
 mod scripts;
 mod server;
+mod subscription;
 
 pub use lease::RedisLease;
 pub use records::RedisRecords;

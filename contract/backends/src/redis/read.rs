@@ -2,7 +2,7 @@
 
 use super::scripts::GHOST;
 use crate::records::{Listed, Loaded, RecordsError};
-use contract::{Attempt, Job, JobId, LaunchToken, Raw};
+use contract::{Attempt, Job, JobId, LaunchToken, Raw, Reason, StatusView};
 use redis::Value;
 
 /// A text as it is stored, or a number of a script. Redis holds bytes; what is not UTF-8 becomes U+FFFD.
@@ -36,21 +36,29 @@ fn section<T>(values: &[Value], index: usize) -> Option<Raw<T>> {
 }
 
 /// `[created, desired, control, status, active]`. What has no `created` is no job but was made by hand: its
-/// `desired` is replaced by a text that says so and cannot be decoded.
+/// `desired` is replaced by a text that says so and cannot be decoded, and so is a `status` that nobody has written: into
+/// a key that is no hash nobody can.
 fn job_of(job_id: JobId, values: &[Value]) -> Job {
     let created = section(values, 0);
     let desired = match &created {
         Some(_) => section(values, 1).unwrap_or_else(|| Raw::stored("")),
         None => Raw::stored(GHOST),
     };
+    let status = section(values, 3).or_else(|| created.is_none().then(ghost));
     Job {
         job_id,
         created: created.unwrap_or_else(|| Raw::stored("")),
         desired,
         control: section(values, 2),
-        status: section(values, 3),
+        status,
         active: matches!(values.get(4), Some(Value::Int(1))),
     }
+}
+
+/// The status of a key that was made by hand.
+fn ghost() -> Raw<StatusView> {
+    let message = GHOST.trim_matches('"').to_owned();
+    Raw::of(&StatusView { reason: Some(Reason::InvalidRecord), message, ..StatusView::fresh() })
 }
 
 /// A job, if there is one.

@@ -36,18 +36,19 @@ pub(super) async fn check(link: &Link) -> Result<(), RecordsError> {
 const NEEDED: &[(&str, &str, &str)] = &[
     ("appendonly", "yes", "an acknowledged job is lost when the server ends"),
     ("appendfsync", "always", "jobs that were acknowledged in the last second are lost with the machine"),
+    ("no-appendfsync-on-rewrite", "no", "nothing is synced while the server writes its file anew"),
     ("maxmemory-policy", "noeviction", "the server deletes records when its memory is full"),
 ];
 
 /// The settings that break a promise: name, value, the value that is needed, and what happens otherwise. Nothing
-/// is synced where nothing is appended, so only one of the two is named.
+/// is synced where nothing is appended, so only that is named then.
 fn broken(
     settings: &HashMap<String, String>,
 ) -> impl Iterator<Item = (&'static str, &str, &'static str, &'static str)> {
     let appends = settings.get("appendonly").is_some_and(|value| value == "yes");
     NEEDED.iter().filter_map(move |&(name, needed, otherwise)| {
         let value = settings.get(name).filter(|value| *value != needed)?;
-        (appends || name != "appendfsync").then_some((name, value.as_str(), needed, otherwise))
+        (appends || !name.contains("appendfsync")).then_some((name, value.as_str(), needed, otherwise))
     })
 }
 
@@ -79,9 +80,10 @@ mod tests {
     #[test]
     fn settings_that_break_a_promise_are_named() {
         for (settings, named) in [
-            (["yes", "always", "noeviction"], vec![]),
-            (["yes", "everysec", "noeviction"], vec!["appendfsync"]),
-            (["no", "everysec", "allkeys-lru"], vec!["appendonly", "maxmemory-policy"]),
+            (["yes", "always", "no", "noeviction"], vec![]),
+            (["yes", "everysec", "no", "noeviction"], vec!["appendfsync"]),
+            (["yes", "always", "yes", "noeviction"], vec!["no-appendfsync-on-rewrite"]),
+            (["no", "everysec", "yes", "allkeys-lru"], vec!["appendonly", "maxmemory-policy"]),
         ] {
             let told =
                 NEEDED.iter().zip(settings).map(|((name, _, _), value)| ((*name).into(), value.into()));

@@ -4,11 +4,12 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 /// The way.
 pub(crate) struct Cut {
     port: u16,
+    far: Arc<AtomicU16>,
     losing: Arc<AtomicBool>,
     lost: Arc<AtomicUsize>,
 }
@@ -19,21 +20,29 @@ impl Cut {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let own = listener.local_addr().expect("an address").port();
         let (losing, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (flag, count) = (losing.clone(), lost.clone());
+        let far = Arc::new(AtomicU16::new(port));
+        let (flag, count, to) = (losing.clone(), lost.clone(), far.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to.load(Ordering::SeqCst))) else {
+                    continue;
+                };
                 let back = (server.try_clone().expect("a socket"), client.try_clone().expect("a socket"));
                 let (flag, count) = (flag.clone(), count.clone());
                 std::thread::spawn(move || answers(back, &flag, &count));
                 std::thread::spawn(move || requests(client, server));
             }
         });
-        Self { port: own, losing, lost }
+        Self { port: own, far, losing, lost }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// New connections reach the server at `port`.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.far.store(port, Ordering::SeqCst);
     }
 
     /// The next answer is lost with its connection; after that the way works again.

@@ -229,7 +229,8 @@ impl Tasks for PoolTasks {
         self.pool.stop(&token, grace).await.map_err(|error| error.to_string())
     }
 
-    /// Returns at once; nobody has to wait for it. From here on [`Tasks::list`] does not name the task.
+    /// Returns at once; nobody has to wait for it. From here on [`Tasks::list`] names the task only if a worker still
+    /// has it.
     async fn forget(&self, token: &LaunchToken) {
         self.forgetting.push(token.clone());
     }
@@ -238,5 +239,10 @@ impl Tasks for PoolTasks {
     fn slots(&self) -> Option<u32> {
         let slots = self.watch.slots();
         Some(slots.saturating_add(self.ahead.of(slots, Instant::now())))
+    }
+
+    /// By the looks at the workers.
+    fn silent_for(&self) -> Option<Duration> {
+        Some(self.watch.silent_for())
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Watch {
     look_every: Duration,
     heard: Mutex<HashMap<String, Heard>>,
     slots: AtomicU32,
+    /// When the pool answered last, or this began.
+    answered: Mutex<Instant>,
 }
 
 /// What was heard of a worker last.
@@ -46,11 +48,17 @@ pub(super) enum Silence {
 
 impl Watch {
     pub(super) fn new(pool: Pool, hints: HintSender, grace: Duration, look_every: Duration) -> Self {
-        Self { pool, hints, grace, look_every, heard: Mutex::default(), slots: AtomicU32::new(0) }
+        let (slots, answered) = (AtomicU32::new(0), Mutex::new(Instant::now()));
+        Self { pool, hints, grace, look_every, heard: Mutex::default(), slots, answered }
     }
 
     fn heard(&self) -> MutexGuard<'_, HashMap<String, Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long no look at the workers has been answered.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// How many slots the workers that beat have together.
@@ -102,6 +110,7 @@ impl Watch {
     async fn look(&self) -> Result<(), PoolError> {
         let asked = Instant::now();
         let workers = self.pool.workers().await?;
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let mut slots = 0;
         for WorkerRecord { id, beat, lease, slots: has } in &workers {
             match self.silence(id, Some((beat, *lease)), asked) {

@@ -17,6 +17,11 @@ for _, id in ipairs(slice[2]) do
   if parts[1] == '-' and redis.call('EXISTS', job) == 0 then
     redis.call('SREM', shard, id)
   else
+    -- Of a key that is no hash nobody else can write down that it is there, and whoever lists jobs is to see it.
+    if parts[1] == '-' and not redis.call('ZSCORE', P .. 'created', id) then
+      also_when_full()
+      redis.call('ZADD', P .. 'created', redis.call('INCR', P .. 'seq'), id)
+    end
     local tokens = redis.pcall('ZRANGE', P .. 'attempts:' .. id, 0, -1)
     for _, token in ipairs(tokens.err and {} or tokens) do
       add({token})

@@ -9,6 +9,7 @@ local told = ''
 if not f[2] then
   local ok, gate = pcall(cjson.decode, f[1] or '')
   if not ok or type(gate) ~= 'table' or (gate.state ~= 'finished' and gate.state ~= 'sealed') then return {-2} end
+  also_when_full()
   redis.call('HSET', attempt, 'closing', closing)
   told = ' ' .. token
 end

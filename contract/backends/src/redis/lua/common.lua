@@ -7,6 +7,11 @@ local function attempt_of(id, token) return P .. 'attempt:' .. id .. ':' .. toke
 local function tokens_of(id) return redis.call('ZRANGE', P .. 'attempts:' .. id, 0, -1) end
 local function tell(channel, text) redis.call('PUBLISH', P .. channel .. '@' .. DB, text) end
 
+-- A full server refuses the first write of a script if it may take memory, and no write that follows one that takes
+-- none. For what keeps alive what runs, or ends it: refusing that would free nothing. (The script flag `allow-oom` says
+-- the same, and is a syntax error before Redis 7.)
+local function also_when_full() redis.call('DEL', P .. 'nothing') end
+
 -- The fields of a hash; of a key that is no hash: none of them. One bad key stops no listing.
 local function fields(key, ...)
   local found = redis.pcall('HMGET', key, ...)

@@ -6,6 +6,7 @@ if not redis.call('ZSCORE', P .. 'attempts:' .. id, token) then return false end
 local f = redis.call('HMGET', attempt, 'gate', 'claim')
 local same = (known == '1' and f[1] == expected) or (known == '0' and not f[1])
 if not same then return {0, f[1], f[2]} end
+also_when_full()
 if report ~= '' then redis.call('HSET', attempt, 'report', report) end
 if gate ~= '' then redis.call('HSET', attempt, 'gate', gate) end
 local started = known == '0' and report ~= ''

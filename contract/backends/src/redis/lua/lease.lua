@@ -5,16 +5,21 @@ local f = redis.call('HMGET', lease, 'instance', 'epoch', 'beat', 'duration_ms',
 local mine = f[1] == me and f[5] ~= '1'
 if verb == 'renew' then
   if not mine or f[2] ~= ARGV[3] then return 0 end
+  also_when_full()
   redis.call('HSET', lease, 'renewed_at', ARGV[4], 'beat', ARGV[5])
   return 1
 elseif verb == 'release' then
-  if mine and f[2] == ARGV[3] then redis.call('HSET', lease, 'released', '1') end
+  if mine and f[2] == ARGV[3] then
+    also_when_full()
+    redis.call('HSET', lease, 'released', '1')
+  end
   return 1
 end
 -- acquire: instance, holder, duration, time, and the epoch and beat that did not change for long enough.
 if mine then return {1, f[2]} end
 local watched = f[2] == ARGV[6] and f[3] == ARGV[7]
 if f[1] and f[5] ~= '1' and not watched then return {0, f[2] or '', f[3] or '', f[4] or ''} end
+also_when_full()
 -- The counter stands by itself, so that an epoch never comes again even when somebody deletes the record.
 local epoch = redis.call('INCR', P .. 'epoch')
 local last = tonumber(f[2] or '') or 0

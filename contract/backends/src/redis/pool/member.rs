@@ -3,7 +3,7 @@
 
 use super::PoolError;
 use super::scripts::Scripts;
-use crate::redis::connect;
+use crate::redis::link::{ANSWER, CONNECT};
 use contract::{JobId, LaunchToken};
 use redis::{Client, Connection, RedisResult, Script, ScriptInvocation};
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Member {
     ) -> Result<T, PoolError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.client.get_connection_with_timeout(connect::CONNECT)?,
+            None => self.client.get_connection_with_timeout(CONNECT)?,
         };
         connection.set_read_timeout(Some(patience))?;
         connection.set_write_timeout(Some(patience))?;
@@ -118,7 +118,7 @@ impl Member {
     ) -> Result<(), PoolError> {
         let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         self.script(
-            connect::RESPONSE,
+            ANSWER,
             |s| &s.register,
             |call| {
                 call.arg(slots).arg(lease).arg(host).arg(beat).arg(predecessor);
@@ -132,7 +132,7 @@ impl Member {
     /// [`PoolError`].
     pub fn beat(&mut self, beat: u64, patience: Duration) -> Result<Option<Vec<StopOrder>>, PoolError> {
         let answer: Vec<String> = self.script(
-            patience.min(connect::RESPONSE),
+            patience.min(ANSWER),
             |s| &s.beat,
             |call| {
                 call.arg(beat);
@@ -150,7 +150,7 @@ impl Member {
     /// [`PoolError`].
     pub fn take(&mut self, slot: u32) -> Result<Taken, PoolError> {
         let answer: Vec<String> = self.script(
-            connect::RESPONSE,
+            ANSWER,
             |s| &s.take,
             |call| {
                 call.arg(slot);
@@ -166,7 +166,7 @@ impl Member {
     pub fn done(&mut self, slot: u32, token: &LaunchToken, done: &Done<'_>) -> Result<Taken, PoolError> {
         let number = |n: Option<i32>| n.map(|n| n.to_string()).unwrap_or_default();
         let answer: Vec<String> = self.script(
-            connect::RESPONSE,
+            ANSWER,
             |s| &s.done,
             |call| {
                 call.arg(slot).arg(token.as_str()).arg(number(done.code)).arg(number(done.signal));
@@ -182,7 +182,7 @@ impl Member {
     /// [`PoolError`].
     pub fn hand_back(&mut self, slot: u32, token: &LaunchToken) -> Result<(), PoolError> {
         self.script(
-            connect::RESPONSE,
+            ANSWER,
             |s| &s.hand_back,
             |call| {
                 call.arg(slot).arg(token.as_str());
@@ -195,7 +195,7 @@ impl Member {
     /// # Errors
     /// [`PoolError`].
     pub fn drain(&mut self) -> Result<(), PoolError> {
-        self.script(connect::RESPONSE, |s| &s.drain, |_| {})
+        self.script(ANSWER, |s| &s.drain, |_| {})
     }
 
     /// Whether the worker offers no slots although it is up: nothing is handed to it then.
@@ -204,7 +204,7 @@ impl Member {
     /// [`PoolError`].
     pub fn withdraw(&mut self, withdrawn: bool) -> Result<(), PoolError> {
         self.script(
-            connect::RESPONSE,
+            ANSWER,
             |s| &s.withdraw,
             |call| {
                 call.arg(u8::from(withdrawn));
@@ -217,7 +217,7 @@ impl Member {
     /// # Errors
     /// [`PoolError`].
     pub fn leave(&mut self) -> Result<bool, PoolError> {
-        self.script(connect::RESPONSE, |s| &s.leave, |_| {})
+        self.script(ANSWER, |s| &s.leave, |_| {})
     }
 
     /// Waits until an assignment may wait, or for `at_most`, in whole milliseconds.
@@ -238,10 +238,9 @@ impl Member {
     }
 
     fn pop(&mut self, key: &str, at_most: Duration) -> Result<Option<String>, PoolError> {
-        let popped: Option<(String, String)> = self
-            .with(at_most + connect::RESPONSE, |connection, _, _| {
-                redis::cmd("BLPOP").arg(key).arg(at_most.as_secs_f64()).query(connection)
-            })?;
+        let popped: Option<(String, String)> = self.with(at_most + ANSWER, |connection, _, _| {
+            redis::cmd("BLPOP").arg(key).arg(at_most.as_secs_f64()).query(connection)
+        })?;
         Ok(popped.map(|(_, text)| text))
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `task:<token>` | hash: the job, `state` (`waiting`, `taken`, `ended`), the worker that took it, whether it is to stop, how it ended |
+//! | `task:<token>` | hash: the job, `state` (`waiting`, `taken`, `ended`), the worker that took it, whether it is to stop, since when it is forgotten, how it ended |
 //! | `tasks` | set of every token that was launched and is not forgotten |
 //! | `waiting` | list of the tokens that no slot has taken, in the order of their launches |
 //! | `wake` | list with at most as many entries as `waiting`, for idle slots to block on; it says nothing |
@@ -29,6 +29,8 @@ mod member;
 mod orchestrator;
 mod scripts;
 
+use super::link::Fault;
+
 pub use member::{Assigned, Done, Member, StopOrder, Taken};
 pub use orchestrator::{Changes, Launched, Pool, TaskRecord, TaskRecordState, WorkerRecord};
 
@@ -46,5 +48,15 @@ pub enum PoolError {
 impl From<redis::RedisError> for PoolError {
     fn from(error: redis::RedisError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<Fault> for PoolError {
+    /// Every call may be repeated, so it does not matter whether this one was sent.
+    fn from(fault: Fault) -> Self {
+        Self::Unavailable(match fault {
+            Fault::NotSent(text) | Fault::NoAnswer(text) => text,
+            Fault::Answered(error) => error.to_string(),
+        })
     }
 }

@@ -2,20 +2,17 @@
 
 use super::PoolError;
 use super::scripts::Scripts;
-use crate::redis::connect;
+use crate::redis::link::Link;
+use crate::redis::subscription::{Heard, Subscription};
 use contract::{JobId, LaunchToken, Timestamp};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use redis::aio::ConnectionManager;
-use redis::{Client, Msg};
+use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The pool, for whoever launches. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    client: Client,
-    connection: ConnectionManager,
+    link: Arc<Link>,
     scripts: Arc<Scripts>,
 }
 
@@ -33,7 +30,7 @@ pub enum Launched {
 pub struct TaskRecord {
     /// For which job.
     pub job_id: JobId,
-    /// How long ago it was launched, by the clock of Redis alone.
+    /// How long ago it was launched, or forgotten while a worker had it, by the clock of Redis alone.
     pub age: Duration,
     /// By the clock of Redis, in the order in which they happened: `created`, `started`, `stopped`.
     pub phases: Vec<(&'static str, Timestamp)>,
@@ -96,15 +93,9 @@ impl Pool {
     /// # Errors
     /// [`PoolError::Url`].
     pub fn open(url: &str) -> Result<Self, PoolError> {
-        let unusable = |e: redis::RedisError| PoolError::Url(e.to_string());
-        let client = Client::open(url).map_err(unusable)?;
-        let db = client.get_connection_info().redis_settings().db();
-        let connection = connect::open(url).map_err(unusable)?;
-        Ok(Self { client, connection, scripts: Arc::new(Scripts::of(db)) })
-    }
-
-    fn connection(&self) -> ConnectionManager {
-        self.connection.clone()
+        let link = Link::new(url).map_err(|e| PoolError::Url(e.to_string()))?;
+        let scripts = Arc::new(Scripts::of(link.db()));
+        Ok(Self { link, scripts })
     }
 
     /// Lets an attempt wait for a slot. `inside`: the worker's own process may execute it. `grace`: between
@@ -121,7 +112,7 @@ impl Pool {
     ) -> Result<Launched, PoolError> {
         let mut call = self.scripts.launch.arg(token.as_str());
         call.arg(job_id.as_str()).arg(u8::from(inside)).arg(millis(grace));
-        let made: u8 = call.invoke_async(&mut self.connection()).await?;
+        let made: u8 = self.link.invoke(&call).await?;
         Ok(if made == 1 { Launched::Now } else { Launched::Before })
     }
 
@@ -134,7 +125,7 @@ impl Pool {
         for token in tokens {
             call.arg(token.as_str());
         }
-        let found: Vec<Vec<String>> = call.invoke_async(&mut self.connection()).await?;
+        let found: Vec<Vec<String>> = self.link.invoke(&call).await?;
         if found.len() != tokens.len() {
             return Err(PoolError::Unavailable("it answered for fewer tasks than were asked for".into()));
         }
@@ -146,8 +137,7 @@ impl Pool {
     /// # Errors
     /// [`PoolError`].
     pub async fn tokens(&self) -> Result<Vec<LaunchToken>, PoolError> {
-        let found: Vec<String> =
-            self.scripts.list.prepare_invoke().invoke_async(&mut self.connection()).await?;
+        let found: Vec<String> = self.link.invoke(&self.scripts.list.prepare_invoke()).await?;
         found.into_iter().map(|text| LaunchToken::new(text).map_err(broken)).collect()
     }
 
@@ -159,11 +149,11 @@ impl Pool {
     pub async fn stop(&self, token: &LaunchToken, grace: Duration) -> Result<(), PoolError> {
         let mut call = self.scripts.stop.arg(token.as_str());
         call.arg(millis(grace));
-        Ok(call.invoke_async::<()>(&mut self.connection()).await?)
+        Ok(self.link.invoke(&call).await?)
     }
 
-    /// Forgets tasks. One that waits is never handed out. Answers with how many were taken, and launched no longer
-    /// ago than `quick`.
+    /// Forgets tasks. One that waits is never handed out; one that a worker still has is known until it ends.
+    /// Answers with how many were taken, and launched no longer ago than `quick`.
     ///
     /// # Errors
     /// [`PoolError`].
@@ -172,7 +162,7 @@ impl Pool {
         for token in tokens {
             call.arg(token.as_str());
         }
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        Ok(self.link.invoke(&call).await?)
     }
 
     /// Every worker.
@@ -181,7 +171,7 @@ impl Pool {
     /// [`PoolError`].
     pub async fn workers(&self) -> Result<Vec<WorkerRecord>, PoolError> {
         let found: Vec<(String, String, String, String)> =
-            self.scripts.workers.prepare_invoke().invoke_async(&mut self.connection()).await?;
+            self.link.invoke(&self.scripts.workers.prepare_invoke()).await?;
         let record = |(id, beat, millis, slots): (String, String, String, String)| WorkerRecord {
             id,
             beat,
@@ -198,7 +188,7 @@ impl Pool {
     pub async fn bury(&self, worker: &str, beat: &str, reason: &str) -> Result<bool, PoolError> {
         let mut call = self.scripts.bury.arg(worker);
         call.arg(beat).arg(reason);
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        Ok(self.link.invoke(&call).await?)
     }
 
     /// Ends a task whose worker has no record. `false`: it has one.
@@ -208,7 +198,7 @@ impl Pool {
     pub async fn abandon(&self, token: &LaunchToken, worker: &str) -> Result<bool, PoolError> {
         let mut call = self.scripts.abandon.arg(token.as_str());
         call.arg(worker);
-        Ok(call.invoke_async(&mut self.connection()).await?)
+        Ok(self.link.invoke(&call).await?)
     }
 
     /// Changes from now on.
@@ -216,22 +206,33 @@ impl Pool {
     /// # Errors
     /// [`PoolError`].
     pub async fn changes(&self) -> Result<Changes, PoolError> {
-        let mut subscription = self.client.get_async_pubsub().await?;
-        subscription.subscribe(&self.scripts.channel).await?;
-        Ok(Changes(Box::pin(subscription.into_on_message())))
+        let mut subscription = Subscription::open(&self.link).await?;
+        subscription.listen_to(&self.scripts.channel).await?;
+        Ok(Changes(subscription))
     }
 }
 
 /// What is told of the pool while somebody listens.
-pub struct Changes(BoxStream<'static, Msg>);
+pub struct Changes(Subscription);
 
 impl Changes {
     /// The next change: the job whose task ended, or `Some(None)` when workers came or went. `None`: the
     /// connection broke, and something may have been missed.
     pub async fn next(&mut self) -> Option<Option<JobId>> {
-        let message = self.0.next().await?;
-        Some(message.get_payload::<String>().ok().and_then(|text| JobId::new(text).ok()))
+        loop {
+            match self.0.next().await {
+                Heard::Push(push) if push.kind == PushKind::Message => return Some(job_of(&push)),
+                Heard::Push(_) | Heard::Nothing => {}
+                Heard::Broken => return None,
+            }
+        }
     }
+}
+
+/// The job that a message names: `[channel, text]`.
+fn job_of(message: &PushInfo) -> Option<JobId> {
+    let Some(Value::BulkString(text)) = message.data.get(1) else { return None };
+    JobId::new(String::from_utf8_lossy(text)).ok()
 }
 
 fn broken(why: impl std::fmt::Display) -> PoolError {
@@ -243,15 +244,30 @@ fn record(fields: &[String]) -> Result<Option<TaskRecord>, PoolError> {
     if fields.is_empty() {
         return Ok(None);
     }
-    let [job_id, state, worker, launched, taken, ended, code, signal, stop_code, reason, beat, lease_ms, now] =
-        fields
+    let [
+        job_id,
+        state,
+        worker,
+        launched,
+        taken,
+        ended,
+        code,
+        signal,
+        stop_code,
+        reason,
+        beat,
+        lease_ms,
+        now,
+        forgotten,
+    ] = fields
     else {
         return Err(broken("fields are missing"));
     };
     let time = |text: &str| text.parse().ok().map(Timestamp::from_millis);
     let launched_at = time(launched);
     let now = time(now).unwrap_or_default();
-    let age = launched_at.map_or(0, |at| now.millis_since(at).max(0)).unsigned_abs();
+    let since = time(forgotten).or(launched_at);
+    let age = since.map_or(0, |at| now.millis_since(at).max(0)).unsigned_abs();
     let times = [("created", launched_at), ("started", time(taken)), ("stopped", time(ended))];
     let state = match state.as_str() {
         "waiting" => TaskRecordState::Waiting,

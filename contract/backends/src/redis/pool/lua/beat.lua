@@ -1,6 +1,7 @@
 -- ARGV: worker, beat. {-1}: no such worker; else {1, token, grace in ms, …} of what is to be stopped.
 local worker = worker_of(ARGV[1])
 if redis.call('HEXISTS', worker, 'beat') == 0 then return { '-1' } end
+also_when_full()
 redis.call('HSET', worker, 'beat', ARGV[2])
 local answer, fields = { '1' }, redis.call('HGETALL', worker)
 for i = 1, #fields, 2 do

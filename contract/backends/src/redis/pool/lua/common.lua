@@ -11,6 +11,11 @@ local function now()
   return string.format('%d', t[1] * 1000 + math.floor(t[2] / 1000))
 end
 
+-- A full server refuses the first write of a script if it may take memory, and no write that follows one that takes
+-- none. For what keeps alive what runs, or ends it: refusing that would free nothing. (The script flag `allow-oom` says
+-- the same, and is a syntax error before Redis 7.)
+local function also_when_full() redis.call('DEL', P .. 'nothing') end
+
 -- As many wake-ups as assignments wait, and no more: a wake-up that nothing waits for costs a look.
 local function wake()
   local missing = redis.call('LLEN', WAITING) - redis.call('LLEN', WAKE)
@@ -23,11 +28,21 @@ local function is_with(token, id)
   return f[1] == 'taken' and f[2] == id
 end
 
+-- Nothing of the task is alive any more. Answers with its job.
 local function finish(token, code, signal, stop_code, reason)
   local task = task_of(token)
+  local f = redis.call('HMGET', task, 'job_id', 'forgotten_ms')
+  also_when_full()
+  if f[2] then
+    -- Nobody asks how it ended.
+    redis.call('DEL', task)
+    redis.call('SREM', TASKS, token)
+    return f[1]
+  end
   redis.call('HSET', task, 'state', 'ended', 'ended_ms', now(), 'stop_code', stop_code, 'reason', reason)
   if code ~= '' then redis.call('HSET', task, 'code', code) end
   if signal ~= '' then redis.call('HSET', task, 'signal', signal) end
+  return f[1]
 end
 
 -- Gives the slot its next assignment. {'1', token, job, inside, grace in ms}; {'0'}: none waits; {'-1'}: no such worker.
@@ -64,8 +79,7 @@ local function bury(id, stop_code, reason)
   for i = 1, #fields, 2 do
     local token = fields[i + 1]
     if string.sub(fields[i], 1, 5) == 'slot:' and is_with(token, id) then
-      finish(token, '', '', stop_code, reason)
-      tell(redis.call('HGET', task_of(token), 'job_id'))
+      tell(finish(token, '', '', stop_code, reason))
     end
   end
   redis.call('DEL', worker_of(id), orders_of(id))

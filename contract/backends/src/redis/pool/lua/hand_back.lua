@@ -5,9 +5,9 @@ if redis.call('HGET', worker, 'slot:' .. ARGV[2]) ~= token then return 1 end
 redis.call('HDEL', worker, 'slot:' .. ARGV[2])
 if is_with(token, ARGV[1]) then
   local task = task_of(token)
-  if redis.call('HEXISTS', task, 'stop_ms') == 1 then
-    finish(token, '', '', 'NeverTaken', 'stopped before a worker started it')
-    tell(redis.call('HGET', task, 'job_id'))
+  local f = redis.call('HMGET', task, 'stop_ms', 'forgotten_ms')
+  if f[1] or f[2] then
+    tell(finish(token, '', '', 'NeverTaken', 'stopped before a worker started it'))
   else
     redis.call('HSET', task, 'state', 'waiting')
     redis.call('HDEL', task, 'worker', 'taken_ms')

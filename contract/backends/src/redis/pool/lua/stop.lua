@@ -5,9 +5,9 @@ local f = redis.call('HMGET', task, 'state', 'worker', 'stop_ms')
 if f[1] == 'waiting' then
   redis.call('LREM', WAITING, 0, token)
   wake()
-  finish(token, '', '', 'NeverTaken', 'stopped before a worker took it')
-  tell(redis.call('HGET', task, 'job_id'))
+  tell(finish(token, '', '', 'NeverTaken', 'stopped before a worker took it'))
 elseif f[1] == 'taken' and (not f[3] or grace < tonumber(f[3])) then
+  also_when_full()
   redis.call('HSET', task, 'stop_ms', ARGV[2])
   redis.call('RPUSH', orders_of(f[2]), token .. ' ' .. ARGV[2])
   -- For the orders of a worker that is gone. One that lives hears of them by its beat as well.

@@ -1,6 +1,7 @@
 -- ARGV: worker, 1: nothing is handed to it; 0: it takes again. Unlike draining it ends.
 local worker = worker_of(ARGV[1])
 if redis.call('HEXISTS', worker, 'beat') == 0 then return 0 end
+also_when_full()
 local changed
 if ARGV[2] == '1' then
   changed = redis.call('HSET', worker, 'withdrawn', '1')
