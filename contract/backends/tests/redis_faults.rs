@@ -221,6 +221,11 @@ fn on_a_full_server_what_runs_goes_on_and_ends() {
         assert!(held.is_some() && lease.renew().await.unwrap(), "somebody leads");
         lease.release().await.unwrap();
         assert!(lease.acquire("one").await.unwrap().is_some(), "and somebody else after that");
+        assert_eq!(r.writable().await, Ok(()), "nobody was refused yet");
+        for _ in 0..2 {
+            assert!(matches!(r.create(&fx::new_job()).await, Err(RecordsError::Unavailable(_))));
+            assert!(matches!(r.writable().await, Err(RecordsError::Unavailable(_))));
+        }
         assert!(matches!(r.start(id, &one, &task, &fx::report(1)).await, Ok(StartAnswer::Started(_))));
         assert_eq!(r.heartbeat(id, &one, &task, &fx::report(2)).await, Ok(GateAnswer::Written));
         assert_eq!(r.finish(id, &one, &task, &fx::outcome()).await, Ok(GateAnswer::Written));
@@ -236,6 +241,8 @@ fn on_a_full_server_what_runs_goes_on_and_ends() {
         assert_eq!(r.list_active().await, Ok(Vec::new()));
         // An edit that no hint announced, found by a resync.
         server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+        assert_eq!(r.writable().await, Ok(()));
+        assert_eq!(server.cli(&["EXISTS", "agent-runner:nothing"]).trim(), "0");
         server.cli(&["HSET", &format!("agent-runner:job:{id}"), "desired", "{}"]);
         server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
         assert_eq!(r.list_active().await.unwrap().len(), 1);

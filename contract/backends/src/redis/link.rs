@@ -24,6 +24,9 @@ const COOL_DOWN: Duration = Duration::from_millis(50);
 /// Commands under way before callers wait: as many as an API and a reconciler have in flight.
 const IN_FLIGHT: usize = 1024;
 
+/// A key that never exists.
+const WRITTEN: &str = "agent-runner:nothing";
+
 /// Why a call failed.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -74,6 +77,8 @@ pub(super) struct Link {
     pub(super) scripts: Scripts,
     slot: Mutex<Slot>,
     connecting: tokio::sync::Mutex<()>,
+    /// The server has said that it cannot write, and has not written since.
+    refuses: AtomicBool,
 }
 
 impl std::fmt::Debug for Link {
@@ -99,6 +104,7 @@ impl Link {
             scripts,
             slot: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            refuses: AtomicBool::new(false),
         }))
     }
 
@@ -196,6 +202,19 @@ impl Link {
         answer.map_err(|e| self.failed(&open, &e))
     }
 
+    /// Whether the server writes, as far as it has said. Once it has refused it is asked for a write that changes
+    /// nothing: nothing is put at the start of a text that is not there, so the key is not even made.
+    pub(super) async fn writable(&self) -> Result<(), Fault> {
+        if !self.refuses.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut nothing = redis::cmd("SETRANGE");
+        nothing.arg(WRITTEN).arg(0).arg("");
+        self.query::<i64>(&nothing).await?;
+        self.refuses.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Gives the connection up if the error is one of the connection, or the server takes no writes because another
     /// has taken its place: a new connection may reach that one.
     fn failed(&self, open: &Open, error: &RedisError) -> Fault {
@@ -203,6 +222,9 @@ impl Link {
         let replaced = error.code().is_some_and(|code| in_script(code, error.detail()) == "READONLY");
         if replaced || matches!(fault, Fault::NoAnswer(_)) {
             open.dead.store(true, Ordering::Release);
+        }
+        if matches!(fault, Fault::Answered(RecordsError::Unavailable(_))) {
+            self.refuses.store(true, Ordering::Relaxed);
         }
         fault
     }

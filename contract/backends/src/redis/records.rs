@@ -284,6 +284,10 @@ impl RecordsBackend for RedisRecords {
         read::loaded(job_id, self.read(|s| &s.load, &[job_id.as_str().as_bytes()]).await?)
     }
 
+    async fn writable(&self) -> Result<(), RecordsError> {
+        self.link.writable().await.map_err(Fault::of_write)
+    }
+
     async fn list_active(&self) -> Result<Vec<(JobId, Revision)>, RecordsError> {
         self.scan().await?;
         // A slice may name a job that an earlier one has named.
