@@ -74,7 +74,11 @@ fn a_submission_to_a_locked_database_is_answered_in_time_and_says_to_come_again(
     let since = Instant::now();
     let answer = stack.client().post("/jobs", &json!({"job_type": "echo"}));
     let after = since.elapsed();
+    let health = stack.client().get("/health");
+    assert_eq!(health.status, 503, "nothing can be written, and it is well: {}", health.text);
     records.execute_batch("COMMIT").expect("the lock is given back");
+    let health = stack.client().get("/health");
+    assert_eq!(health.status, 200, "{}", health.text);
     assert_eq!((answer.status, &*answer.content_type), (503, "application/problem+json"), "{}", answer.text);
     assert!(after < Duration::from_secs(30), "{after:?}");
     testbed::say(&format!("submission to a locked database: 503 after {after:.1?}"));
