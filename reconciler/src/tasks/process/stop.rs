@@ -2,6 +2,7 @@
 //! logs. SIGKILL to everything that is the task's when the worker has not ended some time after the grace, or is gone.
 //! Nothing is signalled by number alone (see `recorded`).
 
+use super::folder::Probe;
 use super::holders::holders;
 use super::recorded::{Identity, Target, signal, signal_group};
 use super::table::{Entry, Worker};
@@ -17,6 +18,9 @@ use tracing::warn;
 /// How often the holders of a lock are looked for when they are killed: one that forks while it is being
 /// looked for leaves a child that only the next look finds.
 const ROUNDS: u32 = 3;
+
+/// Between two looks for somebody who has to be there.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a living worker has besides the grace. It alone sees all that its agent has started, whatever groups and
 /// sessions they made, and it counts the grace from a moment later than this process does.
@@ -124,7 +128,7 @@ impl Inner {
         }
         // Once is enough: to some programs a second SIGTERM means "now".
         let group = agent.as_ref().map(Target::pid);
-        match holders(token) {
+        match self.holders(token) {
             Ok(found) => {
                 for holder in found.iter().filter(|h| group.is_none() || getpgid(Some(h.pid())).ok() != group)
                 {
@@ -134,6 +138,20 @@ impl Inner {
             Err(error) => answer.unsupported(error),
         }
         answer.result()
+    }
+
+    /// The task's processes. One that moves the lock from one descriptor to another just while its files are read, as a
+    /// shell does for what it starts, is missed; then nobody is found although the lock is held, and the next look
+    /// finds it.
+    fn holders(&self, token: &LaunchToken) -> io::Result<Vec<Target>> {
+        for _ in 1..ROUNDS {
+            let found = holders(token)?;
+            if !found.is_empty() || !matches!(self.root.probe(token), Ok(Probe::Held(_))) {
+                return Ok(found);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        holders(token)
     }
 
     /// Kills whatever is left of the task.
@@ -149,7 +167,7 @@ impl Inner {
             answer.note(target.signal_group(Signal::KILL).and(target.signal(Signal::KILL)));
         }
         for _ in 0..ROUNDS {
-            match holders(token) {
+            match self.holders(token) {
                 Ok(found) if found.is_empty() => break,
                 Ok(found) => found.iter().for_each(|holder| answer.note(holder.signal(Signal::KILL))),
                 Err(error) => {
