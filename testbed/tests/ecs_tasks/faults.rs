@@ -47,6 +47,18 @@ async fn a_launch_whose_answer_was_lost_is_repeated_and_finds_its_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_task_was_made_is_known_from_the_answer_to_its_launch() {
+    let mut cluster = cluster();
+    let launch = cluster.launch_of("lasts");
+    let task = cluster.launched(&launch).await;
+    let created = cluster.ecs().phases(&task).get(phase::CREATED).copied();
+    assert!(created.is_some(), "a task that ends soon is never described while its attempt is open");
+    assert_eq!(cluster.calls("DescribeTasks"), 0);
+    cluster.ecs().stop(&task, std::time::Duration::ZERO).await.expect("asked");
+    assert_eq!(cluster.evidence(&launch, &task).await.phases.get(phase::CREATED).copied(), created);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_does_not_come_in_time_is_none() {
     let mut cluster = cluster();
     cluster.faults(json!([{"fault": "Delay", "seconds": 30}]));

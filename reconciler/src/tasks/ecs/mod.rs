@@ -30,6 +30,7 @@ use backends::HintSender;
 use backends::aws::Limits;
 use backends::settings::EcsSettings;
 use budget::{Bucket, Class};
+use contract::attempt::phase;
 use contract::{
     Desired, JobId, JobTypes, LaunchRequest, LaunchToken, Price, Refusal, RefusalKind, Supports, TaskId,
     Timestamp,
@@ -167,8 +168,9 @@ impl Inner {
             Launched::Task(task) => match Described::of(&task) {
                 Some(described) => {
                     let id = described.task.clone();
+                    let created = described.phases.get(phase::CREATED).copied();
                     let mut table = self.table();
-                    table.launched(&launch.job_id, &launch.token, &id);
+                    table.launched(&launch.job_id, &launch.token, &id, created);
                     if described.of.is_none() {
                         // A repetition's answer is short: have it described.
                         table.ask.insert(id.clone());
@@ -184,7 +186,7 @@ impl Inner {
                 Ok(task) => {
                     tracing::warn!(job_id = %launch.job_id, token = launch.token.prefix(),
                         "the launch token is bound to a task of another request; it is adopted");
-                    self.table().launched(&launch.job_id, &launch.token, &task);
+                    self.table().launched(&launch.job_id, &launch.token, &task, None);
                     LaunchAnswer::Launched(task)
                 }
                 Err(error) => LaunchAnswer::Uncertain(format!("a conflict names a task, but {error}")),
