@@ -107,6 +107,7 @@ fn attempt(told: Told<'_>) -> Option<AttemptView> {
         launch: LaunchSaid::Nothing,
         tasks: TasksSeen::default(),
         stop_asked: false,
+        stops_explained: false,
         published: None,
         price: None,
         phases: std::collections::BTreeMap::new(),

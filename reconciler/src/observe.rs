@@ -6,8 +6,8 @@ use crate::work::Work;
 use backends::Loaded;
 use contract::attempt::phase;
 use contract::{
-    Attempt, Closing, Control, Created, Gate, Invalid, LaunchRequest, LaunchToken, Raw, Report, TaskId,
-    Timestamp,
+    Attempt, Closing, Control, Created, FailureClass, Gate, Invalid, LaunchRequest, LaunchToken, Raw, Report,
+    TaskId, Timestamp,
 };
 use plan::{AttemptView, ControlView, LaunchSaid, Seen, Snapshot, TasksSeen};
 use serde::Deserialize;
@@ -93,6 +93,7 @@ impl Work {
             launch: LaunchSaid::Nothing,
             tasks: TasksSeen::default(),
             stop_asked: false,
+            stops_explained: self.parts.tasks.explains_stops(),
             published: None,
             price,
             phases,
@@ -165,8 +166,8 @@ impl Work {
         view.launch = fact.launch.clone();
         let never_launched = fact.claimed.is_some() && fact.launch_called.is_none();
         let nothing_to_see = match view.gate {
-            // The outcome says all.
-            Some(Gate::Finished { .. }) => true,
+            // The outcome says all, unless somebody told the worker to stop: who, is for the runtime to say.
+            Some(Gate::Finished { .. }) => !(view.stops_explained && was_interrupted(view)),
             Some(Gate::Started { .. } | Gate::Sealed { started: Some(_), .. }) => false,
             Some(Gate::Sealed { started: None, .. }) | None => {
                 never_launched || just_launched == Some(&attempt.token)
@@ -176,6 +177,10 @@ impl Work {
             self.remember_to_look(&attempt.token, &fact, None);
         } else {
             view.tasks = self.tasks_seen(attempt, view.gate.as_ref(), &fact, now).await;
+        }
+        if matches!(view.gate, Some(Gate::Finished { .. })) && !nothing_to_see {
+            // Its end is near, and what is kept about the task may be from long before.
+            self.parts.tasks.heard_of(&attempt.job_id);
         }
     }
 
@@ -250,6 +255,11 @@ impl Work {
         let wait = i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
         Some(self.parts.clock.now().plus_millis(wait))
     }
+}
+
+fn was_interrupted(view: &AttemptView) -> bool {
+    let failure = view.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
+    failure.is_some_and(|failure| failure.class == FailureClass::Interrupted)
 }
 
 /// The task that passed the gate.

@@ -88,6 +88,8 @@ pub struct AttemptView {
     pub tasks: TasksSeen,
     /// Whether a stop was asked for within the last [`crate::Policy::look_again_ms`].
     pub stop_asked: bool,
+    /// The runtime tells why a task stopped, and does so soon after its worker reported that it was told to.
+    pub stops_explained: bool,
     /// What became of a publication by this process.
     pub published: Option<Published>,
     /// What its task costs; absent where tasks cost nothing.

@@ -146,6 +146,12 @@ pub trait Tasks: Send + Sync + 'static {
         false
     }
 
+    /// Whether the runtime says why a task stopped ([`Evidence::stop_code`]), and [tells](Tasks::tells) that it did.
+    /// An attempt whose worker was told to stop then waits a while for that.
+    fn explains_stops(&self) -> bool {
+        false
+    }
+
     /// The attempt is closed: forget what is kept about its task. Never called while it may be alive.
     async fn forget(&self, token: &LaunchToken);
 }

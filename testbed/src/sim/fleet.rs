@@ -390,6 +390,10 @@ impl Tasks for SimTasks {
         self.world.kind == Kind::Ecs
     }
 
+    fn explains_stops(&self) -> bool {
+        self.world.kind == Kind::Ecs
+    }
+
     async fn list(&self) -> Observed<Vec<TaskView>> {
         self.host.goes_on().await;
         self.world.way().await;

@@ -230,6 +230,7 @@ pub(crate) fn claimed(n: u32) -> AttemptView {
         launch: LaunchSaid::Nothing,
         tasks: TasksSeen::default(),
         stop_asked: false,
+        stops_explained: false,
         published: None,
         price: None,
         phases: std::collections::BTreeMap::new(),

@@ -289,6 +289,10 @@ impl Tasks for EcsTasks {
         true
     }
 
+    fn explains_stops(&self) -> bool {
+        true
+    }
+
     fn heard_of(&self, job_id: &JobId) {
         if self.inner.table().heard_of(job_id) {
             self.inner.ask.notify_one();
