@@ -80,6 +80,8 @@ fn snapshot(app: &App, loaded: &Loaded, desired: &Desired, now: Timestamp) -> Sn
         active: true,
         broken_attempt: broken.map(|a| format!("attempt {} cannot be decoded", a.number)),
         misconfigured: app.job_types.check(desired, app.supports).err().map(|e| e.to_string()),
+        // The reconciler knows, and has written it down.
+        scarce: std::collections::BTreeMap::new(),
         attempts: attempts.into_iter().filter_map(attempt).collect(),
     }
 }

@@ -1,15 +1,17 @@
 //! From stored records and the task runtime to the [`Snapshot`] that the plan looks at.
 
 use crate::facts::{Absent, Fact};
+use crate::room::CAPACITIES;
 use crate::tasks::{Observed, TaskState};
 use crate::work::Work;
 use backends::Loaded;
 use contract::attempt::phase;
+use contract::desired::Capacity;
 use contract::{
-    Attempt, Closing, Control, Created, FailureClass, Gate, Invalid, LaunchRequest, LaunchToken, Raw, Report,
-    TaskId, Timestamp,
+    Attempt, Closing, Control, Created, Desired, FailureClass, Gate, Invalid, LaunchRequest, LaunchToken,
+    Raw, Report, TaskId, Timestamp,
 };
-use plan::{AttemptView, ControlView, LaunchSaid, Seen, Snapshot, TasksSeen};
+use plan::{AttemptView, ControlView, LaunchSaid, Scarcity, Seen, Snapshot, TasksSeen};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,6 +51,7 @@ impl Work {
                 }
             }
         }
+        let scarce = desired.as_ref().map(|desired| self.scarce(desired)).unwrap_or_default();
         Snapshot {
             job_id: job.job_id.clone(),
             created_at: created_at(&job.created, &self.parts.clock.now()),
@@ -58,7 +61,20 @@ impl Work {
             attempts,
             broken_attempt,
             misconfigured,
+            scarce,
         }
+    }
+
+    /// What keeps launches of the job waiting, by the capacities that it may run on.
+    fn scarce(&self, desired: &Desired) -> BTreeMap<Capacity, Scarcity> {
+        if !self.admission.is_scarce() {
+            return BTreeMap::new();
+        }
+        let of = |capacity| {
+            let demand = self.demand(desired, capacity)?;
+            Some((capacity, self.admission.scarcity(demand)?))
+        };
+        CAPACITIES.into_iter().filter_map(of).collect()
     }
 
     async fn attempt_view(

@@ -10,6 +10,7 @@ pub mod pool;
 pub mod process;
 
 use async_trait::async_trait;
+use contract::desired::Capacity;
 use contract::{
     Desired, Evidence, JobId, LaunchRequest, LaunchToken, Price, Refusal, Supports, TaskId, Timestamp,
 };
@@ -66,6 +67,26 @@ pub struct Launch {
     pub request: LaunchRequest,
 }
 
+/// What a launch takes of the room that the runtime has for tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Demand {
+    /// `on_demand` or `spot`: there may be room on the one and none on the other.
+    pub capacity: Capacity,
+    /// 1024 units are one vCPU.
+    pub cpu: u32,
+    /// MiB.
+    pub memory: u32,
+}
+
+impl Demand {
+    /// Whether there can be no room for this as long as there is none for `other`: it is of the same capacity, and in
+    /// nothing smaller.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.capacity == other.capacity && self.cpu >= other.cpu && self.memory >= other.memory
+    }
+}
+
 /// The answer to a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaunchAnswer {
@@ -116,6 +137,11 @@ pub trait Tasks: Send + Sync + 'static {
 
     /// What a task of this request costs; `None` where tasks cost nothing.
     fn price(&self, _request: &LaunchRequest) -> Option<Price> {
+        None
+    }
+
+    /// What a task of this request takes of the room for tasks; `None` where no launch is refused for want of room.
+    fn demand(&self, _request: &LaunchRequest) -> Option<Demand> {
         None
     }
 

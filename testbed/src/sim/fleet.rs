@@ -14,8 +14,9 @@ use super::world::{Kind, State, World};
 use async_trait::async_trait;
 use backends::{Hint, HintSender};
 use contract::attempt::{Evidence, LaunchRequest, Refusal, RefusalKind};
+use contract::desired::Capacity;
 use contract::{Desired, JobId, JsonText, LaunchToken, Supports, TaskId};
-use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
+use reconciler::tasks::{Demand, Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -342,6 +343,12 @@ impl Tasks for SimTasks {
 
     fn request(&self, desired: &Desired) -> LaunchRequest {
         LaunchRequest(JsonText::of(&serde_json::json!({ "capacity": desired.capacity.as_str() })))
+    }
+
+    fn demand(&self, request: &LaunchRequest) -> Option<Demand> {
+        let spot = request.0.as_str().contains("spot");
+        let capacity = if spot { Capacity::Spot } else { Capacity::OnDemand };
+        (self.world.kind == Kind::Ecs).then_some(Demand { capacity, cpu: 1, memory: 1 })
     }
 
     async fn launch(&self, launch: &Launch) -> LaunchAnswer {

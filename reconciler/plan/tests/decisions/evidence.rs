@@ -44,7 +44,7 @@ fn interrupted(now: i64) -> Given {
 
 #[test]
 fn an_interrupted_attempt_waits_a_while_for_what_the_runtime_says_of_its_end() {
-    let waits = Decision::Wait { reason: None, blockers: Vec::new(), until: Some(at(75)), wants_slot: false };
+    let waits = Decision::Wait { reason: None, blockers: Vec::new(), until: Some(at(75)), wants_slot: None };
     assert_eq!(interrupted(17).plan(), waits, "its task has not stopped");
     let unseen = interrupted(17).names(1, Phase::Launching).written();
     assert_eq!((unseen.phase, unseen.reason), (Phase::Running, None), "it is told of as running meanwhile");

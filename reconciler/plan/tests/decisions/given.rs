@@ -45,6 +45,7 @@ impl Given {
             attempts: Vec::new(),
             broken_attempt: None,
             misconfigured: None,
+            scarce: std::collections::BTreeMap::new(),
         };
         Self { s, now: at(1), policy: Policy::default(), slot: Slot::Granted }
     }

@@ -3,12 +3,15 @@
 
 use crate::given::*;
 use contract::attempt::{Budget, Verdict};
+use contract::desired::Capacity;
 use contract::invariants::{AttemptFacts, nothing_open_when_finished, success_has_result};
 use contract::{
-    Accepted, Control, FailureClass, Gate, Invalid, LeaveReason, Outcome, Phase, Reason, Refusal, TaskId,
-    Timestamp,
+    Accepted, Control, FailureClass, Gate, Invalid, LeaveReason, Outcome, Phase, Reason, Refusal,
+    RefusalKind, TaskId, Timestamp,
 };
-use plan::{AttemptView, ControlView, Decision, Effect, LaunchSaid, Published, Seen, Slot, TasksSeen};
+use plan::{
+    AttemptView, ControlView, Decision, Effect, LaunchSaid, Published, Scarcity, Seen, Slot, TasksSeen,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::{bool, option};
@@ -89,6 +92,11 @@ fn attempt(n: u32) -> impl Strategy<Value = AttemptView> {
     })
 }
 
+fn scarcities() -> impl Strategy<Value = Scarcity> {
+    let refusal = Refusal { kind: RefusalKind::Capacity, message: "no".to_owned() };
+    moment().prop_map(move |since| Scarcity { refusal: refusal.clone(), since })
+}
+
 fn controls() -> impl Strategy<Value = Control> {
     let names = (option::of(0u32..5), 0u32..3, 0u32..4, 0u64..3, option::of((0u32..4, 1u32..4)));
     let words = (select(Phase::ALL), option::of(select(Reason::ALL)), select(vec!["", "something"]));
@@ -117,12 +125,16 @@ fn givens() -> impl Strategy<Value = Given> {
     ];
     let ledger = (0usize..4).prop_flat_map(|n| (1..=n as u32).map(attempt).collect::<Vec<_>>());
     let rest = (0i64..200, bool::ANY, bool::weighted(0.1), bool::ANY, moment());
-    (wanted, control, ledger, rest).prop_map(|(wanted, control, attempts, rest)| {
+    let capacity =
+        (select(Capacity::ALL), prop::collection::btree_map(select(Capacity::ALL), scarcities(), 0..2));
+    (wanted, control, ledger, rest, capacity).prop_map(|(wanted, control, attempts, rest, capacity)| {
         let mut given = Given::fresh().now(rest.0).desired(|d| {
             (d.cancel, d.suspend, d.retry, d.max_attempts, d.active_deadline_seconds) =
                 (wanted.0, wanted.1, wanted.2, wanted.3, wanted.4);
             d.ttl_seconds_after_finished = 30;
+            d.capacity = capacity.0;
         });
+        given.s.scarce = capacity.1;
         if !wanted.5 {
             given.s.desired = Err(Invalid::one("/priority", "\"high\"", "a whole number"));
         }
@@ -250,7 +262,7 @@ fn check_wait(given: &Given, reason: Option<Reason>) {
 }
 
 /// A kind of wait: all of it but the time of the next look.
-fn kind(decision: Decision) -> Option<(Option<Reason>, Vec<Reason>, bool)> {
+fn kind(decision: Decision) -> Option<(Option<Reason>, Vec<Reason>, Option<Capacity>)> {
     match decision {
         Decision::Wait { reason, blockers, wants_slot, .. } => Some((reason, blockers, wants_slot)),
         Decision::Write { .. } | Decision::Do { .. } => None,

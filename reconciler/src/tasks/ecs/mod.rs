@@ -21,7 +21,7 @@ mod request;
 mod table;
 mod view;
 
-use super::{Launch, LaunchAnswer, Observed, PASSES, TaskView, Tasks};
+use super::{Demand, Launch, LaunchAnswer, Observed, PASSES, TaskView, Tasks};
 use answer::{Launched, throttled, unknown_task, words};
 use async_trait::async_trait;
 use aws_sdk_ecs::Client;
@@ -31,6 +31,7 @@ use backends::aws::Limits;
 use backends::settings::EcsSettings;
 use budget::{Bucket, Class};
 use contract::attempt::phase;
+use contract::desired::Capacity;
 use contract::{
     Desired, JobId, JobTypes, LaunchRequest, LaunchToken, Price, Refusal, RefusalKind, Supports, TaskId,
     Timestamp,
@@ -234,6 +235,13 @@ impl Tasks for EcsTasks {
 
     fn price(&self, request: &LaunchRequest) -> Option<Price> {
         Request::read(request).map(|request| request.price)
+    }
+
+    fn demand(&self, request: &LaunchRequest) -> Option<Demand> {
+        let request = Request::read(request)?;
+        let size = request.resources.map(|size| (size.cpu, size.memory_mib));
+        let (cpu, memory) = size.or_else(|| self.inner.definitions.size(&request.task_definition))?;
+        Some(Demand { capacity: if request.spot { Capacity::Spot } else { Capacity::OnDemand }, cpu, memory })
     }
 
     fn phases(&self, task: &TaskId) -> BTreeMap<String, Timestamp> {

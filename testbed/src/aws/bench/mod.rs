@@ -178,7 +178,8 @@ mod tests {
     fn the_bill_stands_beside_what_was_estimated_and_what_aws_batch_takes() {
         let table = figures::to_table(&of_bill(vec![("RunTask", 1.0, 1.0)], 35.64));
         let line = table.lines().find(|line| line.contains("a million echo jobs")).expect("a line");
-        for part in ["35.6 dollars", "1.32 × the $27 estimated", "AWS Batch: 0, without an idempotent submit"] {
+        for part in ["35.6 dollars", "1.32 × the $27 estimated", "AWS Batch: 0, without an idempotent submit"]
+        {
             assert!(line.contains(part), "{part}: {line}");
         }
     }

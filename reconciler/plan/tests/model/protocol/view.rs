@@ -169,6 +169,7 @@ fn snapshot(m: &Protocol, q: &Question) -> Snapshot {
         attempts: attempts.collect(),
         broken_attempt: None,
         misconfigured: None,
+        scarce: std::collections::BTreeMap::new(),
     }
 }
 
