@@ -33,7 +33,7 @@ endif
 endif
 BINARY ?= $(OUT)/release/agent-runner
 
-.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-compose compose-test test-containers test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
+.PHONY: help aws-smoke build test test-backends test-aws-long test-infra test-infra-apply test-compose compose-test test-containers test-all check audit deps bench bench-short bench-aws bench-peers bench-pool bench-pool-short check-macos chaos-redis simulate soak model mutants fuzz fuzz-http crash-points
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -101,6 +101,9 @@ test-aws-long: ## Runs 500 jobs as on AWS with every fault of ECS, and outages o
 test-infra: ## Tests the Terraform module and the scripts of infra/ offline.
 	@VENV=$(VENV) scripts/infra-test
 
+test-infra-apply: ## Applies the Terraform module to MiniStack, looks at what is there, destroys it: 2 minutes.
+	@VENV=$(VENV) scripts/infra-test apply
+
 # What the images of the tests hold: no AWS, which would triple the time to compile them.
 IMAGES := -p agent-runner-api -p agent-runner-reconciler -p agent-runner-worker --no-default-features --features sqlite,redis
 
@@ -128,6 +131,7 @@ test-all: ## Runs everything; a missing tool is an error.
 	@$(STAGE) crash-points $(MAKE) --no-print-directory crash-points
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-backends $(MAKE) --no-print-directory test-backends
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-infra $(MAKE) --no-print-directory test-infra
+	@TEST_EVERYTHING=1 $(STAGE) test-infra-apply $(MAKE) --no-print-directory test-infra-apply
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-compose $(MAKE) --no-print-directory test-compose
 	@TEST_EVERYTHING=1 $(STAGE) --twice test-containers $(MAKE) --no-print-directory test-containers
 	@$(STAGE) build $(MAKE) --no-print-directory build

@@ -80,6 +80,8 @@ fn snapshot(app: &App, loaded: &Loaded, desired: &Desired, now: Timestamp) -> Sn
         active: true,
         broken_attempt: broken.map(|a| format!("attempt {} cannot be decoded", a.number)),
         misconfigured: app.job_types.check(desired, app.supports).err().map(|e| e.to_string()),
+        // The reconciler knows, and has written it down.
+        scarce: std::collections::BTreeMap::new(),
         attempts: attempts.into_iter().filter_map(attempt).collect(),
     }
 }
@@ -107,6 +109,7 @@ fn attempt(told: Told<'_>) -> Option<AttemptView> {
         launch: LaunchSaid::Nothing,
         tasks: TasksSeen::default(),
         stop_asked: false,
+        stops_explained: false,
         published: None,
         price: None,
         phases: std::collections::BTreeMap::new(),

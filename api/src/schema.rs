@@ -136,7 +136,7 @@ described! {
         /// Failure classes.
         #[schema(value_type = Option<Vec<ClassWord>>)]
         classes: Option<Vec<String>>,
-        /// Stop codes of the task runtime, verbatim.
+        /// Stop codes of the task runtime, verbatim. None is known of an attempt whose worker reported how the agent ended; of one that was told to stop (`Interrupted`) it is.
         stop_codes: Option<Vec<String>>,
         /// What to do.
         #[schema(value_type = ActionWord)]

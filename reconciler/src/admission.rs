@@ -1,27 +1,47 @@
 //! Who holds a slot. In memory only: rebuilt from the records at every start, before the first grant.
+//!
+//! Jobs whose launch the task runtime has no [`room`](crate::room) for keep their places in lines of their own, by
+//! what they demand: without an attempt, and without a look at them until it is their turn.
 
+use crate::room::{Became, Room};
+use crate::tasks::Demand;
 use contract::{Desired, JobId, Timestamp};
-use plan::{Limits, Rank, Running, Waiting, admit};
+use plan::{Limits, Rank, Running, Scarcity, Waiting, admit};
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// See the module.
 pub(crate) struct Admission {
     limits: Limits,
     state: Mutex<State>,
+    /// When there may be room has changed.
+    due: Notify,
 }
 
 #[derive(Default)]
 struct State {
     /// How many slots there are now, of those that the settings allow.
     slots: Option<u32>,
+    room: Room,
     waiting: Waiting,
-    ranks: HashMap<JobId, (Option<String>, Rank)>,
+    /// Those for whom there is no room, by what they demand.
+    held: BTreeMap<Demand, Waiting>,
+    places: HashMap<JobId, Place>,
     running: Running,
     /// Holders with the queue that they count for.
     holding: HashMap<JobId, Option<String>>,
     start: Start,
+}
+
+/// Where a job waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    queue: Option<String>,
+    rank: Rank,
+    demand: Option<Demand>,
 }
 
 /// Some job of the last life may hold an attempt, so nothing is granted before each was looked at.
@@ -39,7 +59,7 @@ enum Start {
 impl Admission {
     /// Grants nothing until [`Admission::expect`] was called and all its keys were seen.
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        Self { limits, state: Mutex::default(), due: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -95,18 +115,81 @@ impl Admission {
         self.seen(&mut s, job_id)
     }
 
-    /// The job lacks nothing but a slot. Answers with grants; the job may be among them.
-    pub(crate) fn wait(&self, job_id: &JobId, desired: &Desired, created_at: Timestamp) -> Vec<JobId> {
+    /// The job lacks nothing but a slot, for a launch that demands so much. Answers with grants; the job may be
+    /// among them.
+    pub(crate) fn wait(
+        &self,
+        job_id: &JobId,
+        desired: &Desired,
+        created_at: Timestamp,
+        demand: Option<Demand>,
+    ) -> Vec<JobId> {
         let mut s = self.lock();
         s.give_back(job_id);
         let rank = Rank { priority: Reverse(desired.priority), created_at, job_id: job_id.clone() };
-        let place = (desired.queue.clone(), rank);
-        if s.ranks.get(job_id) != Some(&place) {
+        let place = Place { queue: desired.queue.clone(), rank, demand };
+        if s.places.get(job_id) != Some(&place) {
             s.leave_line(job_id);
-            s.waiting.entry(place.0.clone()).or_default().insert(place.1.clone());
-            s.ranks.insert(job_id.clone(), place);
+            s.join_line(&place);
+            s.places.insert(job_id.clone(), place);
         }
         self.seen(&mut s, job_id)
+    }
+
+    /// Whether the job, which holds a slot, may make a launch that demands so much. If not it may have been granted
+    /// before it was known that there is no room.
+    pub(crate) fn may_launch(&self, job_id: &JobId, demand: Option<Demand>) -> bool {
+        demand.is_none_or(|demand| self.lock().room.lets(job_id, demand))
+    }
+
+    /// What became of a launch that demanded so much. Answers with grants.
+    pub(crate) fn launched(
+        &self,
+        job_id: &JobId,
+        demand: Demand,
+        became: Became<'_>,
+        wall: Timestamp,
+    ) -> Vec<JobId> {
+        let mut s = self.lock();
+        let before = s.room.holds();
+        s.room.answered(job_id, demand, became, Instant::now(), wall);
+        if s.room.holds() > before {
+            s.hold_back();
+        }
+        self.due.notify_one();
+        self.grant(&mut s)
+    }
+
+    /// Whether any launch is kept waiting for room.
+    pub(crate) fn is_scarce(&self) -> bool {
+        !self.lock().room.is_free()
+    }
+
+    /// What keeps launches that demand so much waiting.
+    pub(crate) fn scarcity(&self, demand: Demand) -> Option<Scarcity> {
+        self.lock().room.scarcity(demand).cloned()
+    }
+
+    /// Comes back when there may be room for somebody who waits; then [`Admission::look_for_room`].
+    pub(crate) async fn room_due(&self) {
+        let next = self.lock().room.next(Instant::now());
+        let later = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.due.notified() => {}
+            () = later => {}
+        }
+    }
+
+    /// Answers with grants to jobs for whom there may be room by now.
+    pub(crate) fn look_for_room(&self) -> Vec<JobId> {
+        let mut s = self.lock();
+        self.grant(&mut s)
     }
 
     /// The job neither holds nor wants a slot. Answers with grants for others.
@@ -135,35 +218,108 @@ impl Admission {
     }
 
     fn grant(&self, s: &mut State) -> Vec<JobId> {
-        let over = matches!(s.start, Start::Over);
-        let total = self.limits.total.min(s.slots.unwrap_or(u32::MAX));
-        if !over || s.running.total >= total || s.ranks.is_empty() {
+        if !matches!(s.start, Start::Over) || s.places.is_empty() {
             return Vec::new();
         }
-        let admitted = if total == self.limits.total {
-            admit(&s.waiting, &s.running, &self.limits)
-        } else {
-            admit(&s.waiting, &s.running, &Limits { total, queues: self.limits.queues.clone() })
-        };
-        for job_id in &admitted {
-            let queue = s.ranks.get(job_id).and_then(|(queue, _)| queue.clone());
-            s.leave_line(job_id);
-            s.take(job_id, queue);
+        let total = self.limits.total.min(s.slots.unwrap_or(u32::MAX));
+        let mut granted = self.let_some_through(s, total);
+        if s.running.total < total {
+            let admitted = if total == self.limits.total {
+                admit(&s.waiting, &s.running, &self.limits)
+            } else {
+                admit(&s.waiting, &s.running, &Limits { total, queues: self.limits.queues.clone() })
+            };
+            for job_id in &admitted {
+                s.grant(job_id);
+            }
+            granted.extend(admitted);
         }
-        admitted
+        granted
+    }
+
+    /// Grants slots to those who may try whether there is room, the best rank first.
+    fn let_some_through(&self, s: &mut State, total: u32) -> Vec<JobId> {
+        let mut granted = Vec::new();
+        if s.room.is_free() && s.held.is_empty() {
+            return granted;
+        }
+        let now = Instant::now();
+        s.room.tidy(now);
+        s.set_free(now);
+        while s.running.total < total {
+            let one_more = Limits { total: s.running.total + 1, queues: self.limits.queues.clone() };
+            let may_try = s.held.iter().filter(|(demand, _)| s.room.for_more(**demand, now) != Some(0));
+            let first = may_try.filter_map(|(demand, line)| {
+                let job_id = admit(line, &s.running, &one_more).pop()?;
+                Some((s.places.get(&job_id)?.rank.clone(), *demand))
+            });
+            let Some((rank, demand)) = first.min() else { break };
+            s.grant(&rank.job_id);
+            s.room.let_through(&rank.job_id, demand, now);
+            granted.push(rank.job_id);
+        }
+        granted
     }
 }
 
 impl State {
-    fn leave_line(&mut self, job_id: &JobId) {
-        if let Some((queue, rank)) = self.ranks.remove(job_id)
-            && let Some(line) = self.waiting.get_mut(&queue)
-        {
-            line.remove(&rank);
-            if line.is_empty() {
-                self.waiting.remove(&queue);
+    fn line_of(&mut self, place: &Place) -> &mut Waiting {
+        let now = Instant::now();
+        match place.demand.filter(|demand| self.room.for_more(*demand, now).is_some()) {
+            Some(demand) => self.held.entry(demand).or_default(),
+            None => &mut self.waiting,
+        }
+    }
+
+    fn join_line(&mut self, place: &Place) {
+        let (queue, rank) = (place.queue.clone(), place.rank.clone());
+        self.line_of(place).entry(queue).or_default().insert(rank);
+    }
+
+    /// Everybody for whom there is no room any more changes lines. A look at all of them, so only for a new hold.
+    fn hold_back(&mut self) {
+        let now = Instant::now();
+        let no_room =
+            |place: &&Place| place.demand.is_some_and(|demand| self.room.for_more(demand, now).is_some());
+        let stuck: Vec<Place> = self.places.values().filter(no_room).cloned().collect();
+        for place in stuck {
+            if remove(&mut self.waiting, &place) {
+                self.join_line(&place);
             }
         }
+    }
+
+    /// Whoever demands what is not held any more waits for a slot like everybody.
+    fn set_free(&mut self, now: Instant) {
+        let free: Vec<Demand> =
+            self.held.keys().copied().filter(|demand| self.room.for_more(*demand, now).is_none()).collect();
+        for demand in free {
+            for (queue, ranks) in self.held.remove(&demand).unwrap_or_default() {
+                self.waiting.entry(queue).or_default().extend(ranks);
+            }
+        }
+    }
+
+    fn leave_line(&mut self, job_id: &JobId) {
+        let Some(place) = self.places.remove(job_id) else { return };
+        if remove(&mut self.waiting, &place) {
+            return;
+        }
+        if let Some(demand) = place.demand
+            && let Some(line) = self.held.get_mut(&demand)
+        {
+            remove(line, &place);
+            if line.is_empty() {
+                self.held.remove(&demand);
+            }
+        }
+    }
+
+    /// Gives a slot to a job that waits.
+    fn grant(&mut self, job_id: &JobId) {
+        let queue = self.places.get(job_id).and_then(|place| place.queue.clone());
+        self.leave_line(job_id);
+        self.take(job_id, queue);
     }
 
     fn take(&mut self, job_id: &JobId, queue: Option<String>) {
@@ -179,6 +335,7 @@ impl State {
     }
 
     fn give_back(&mut self, job_id: &JobId) {
+        self.room.give_up(job_id);
         let Some(queue) = self.holding.remove(job_id) else { return };
         self.running.total -= 1;
         if let Some(name) = queue
@@ -190,6 +347,15 @@ impl State {
             }
         }
     }
+}
+
+fn remove(line: &mut Waiting, place: &Place) -> bool {
+    let Some(ranks) = line.get_mut(&place.queue) else { return false };
+    let was_there = ranks.remove(&place.rank);
+    if ranks.is_empty() {
+        line.remove(&place.queue);
+    }
+    was_there
 }
 
 #[cfg(test)]
@@ -207,7 +373,79 @@ mod tests {
 
     fn wait(a: &Admission, name: &str, queue: Option<&str>) -> Vec<JobId> {
         let desired = Desired { queue: queue.map(str::to_owned), ..Desired::new("echo") };
-        a.wait(&id(name), &desired, Timestamp::from_millis(1))
+        a.wait(&id(name), &desired, Timestamp::from_millis(1), None)
+    }
+
+    fn demand(size: u32) -> Demand {
+        Demand { capacity: contract::desired::Capacity::OnDemand, cpu: size, memory: 512 }
+    }
+
+    fn wait_for(a: &Admission, name: &str, size: u32, priority: i32) -> Vec<JobId> {
+        let desired = Desired { priority, ..Desired::new("echo") };
+        a.wait(&id(name), &desired, Timestamp::from_millis(1), Some(demand(size)))
+    }
+
+    fn refuse(a: &Admission, name: &str, size: u32) -> Vec<JobId> {
+        let refusal = contract::Refusal { kind: contract::RefusalKind::Quota, message: "full".to_owned() };
+        a.launched(&id(name), demand(size), Became::NoRoom(&refusal), Timestamp::from_millis(1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_room_jobs_wait_and_the_best_of_them_tries_when_it_is_time() {
+        let a = admission(100);
+        a.expect(HashSet::new());
+        assert_eq!(wait_for(&a, "a", 256, 0), [id("a")]);
+        assert_eq!(wait_for(&a, "b", 256, 0), [id("b")]);
+        assert_eq!(refuse(&a, "a", 256), []);
+        a.release(&id("a"));
+        assert!(!a.may_launch(&id("b"), Some(demand(256))), "it was granted before");
+        assert_eq!(a.release(&id("b")), []);
+        assert_eq!(wait_for(&a, "c", 256, 0), []);
+        assert_eq!(wait_for(&a, "d", 256, 7), []);
+        assert_eq!(wait_for(&a, "small", 128, 0), [id("small")], "there may be room for it");
+        assert_eq!(wait(&a, "other", None), [id("other")], "it takes no room");
+        a.room_due().await;
+        assert_eq!(a.look_for_room(), [], "the refusal was heard");
+        let before = Instant::now();
+        a.room_due().await;
+        assert!(before.elapsed() >= std::time::Duration::from_secs(2));
+        assert_eq!(a.look_for_room(), [id("d")]);
+        assert!(a.may_launch(&id("d"), Some(demand(256))));
+        assert_eq!(a.look_for_room(), [], "one at a time");
+        assert_eq!(a.release(&id("d")), [id("c")], "d was cancelled");
+        let accepted = a.launched(&id("c"), demand(256), Became::Task, Timestamp::from_millis(1));
+        assert_eq!(accepted, []);
+        for name in ["e", "f"] {
+            assert_eq!(wait_for(&a, name, 256, 0), [id(name)]);
+        }
+        assert_eq!(wait_for(&a, "g", 256, 0), [], "two at a time");
+        assert_eq!(a.lock().places.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_takes_nobody_out_of_its_queue_and_ends_for_all() {
+        let a = admission(1);
+        a.expect(HashSet::new());
+        a.hold(&id("x"), None);
+        for name in ["a", "b", "c"] {
+            assert_eq!(wait_for(&a, name, 256, 0), []);
+        }
+        assert_eq!(refuse(&a, "x", 256), []);
+        assert_eq!(a.lock().held.len(), 1);
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert_eq!(a.look_for_room(), [], "the slot is taken");
+        assert_eq!(a.release(&id("x")), [id("a")]);
+        a.release(&id("a"));
+        assert_eq!(a.release(&id("b")), [id("c")]);
+        a.release(&id("c"));
+        assert_eq!(wait_for(&a, "d", 256, 0), [id("d")]);
+        assert_eq!(wait_for(&a, "e", 256, 0), []);
+        tokio::time::advance(std::time::Duration::from_secs(121)).await;
+        assert_eq!(a.look_for_room(), []);
+        assert!(a.lock().held.is_empty(), "nobody has been refused for long");
+        assert_eq!(a.release(&id("d")), [id("e")]);
+        let s = a.lock();
+        assert!(s.held.is_empty() && s.waiting.is_empty() && s.places.is_empty());
     }
 
     #[test]

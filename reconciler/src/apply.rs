@@ -2,6 +2,7 @@
 //! facts, so that planning again sees it.
 
 use crate::facts::Fact;
+use crate::room::Became;
 use crate::tasks::{Launch, LaunchAnswer};
 use crate::work::{PassError, Work};
 use backends::crash::{self, Act};
@@ -79,7 +80,7 @@ impl Work {
 
     /// The launch request for a job on this capacity. `desired`, which holds the payload, is copied only where the
     /// decision core has resolved `spot_then_on_demand` to something else than it says.
-    fn request(&self, desired: &Desired, capacity: Capacity) -> LaunchRequest {
+    pub(crate) fn request(&self, desired: &Desired, capacity: Capacity) -> LaunchRequest {
         if capacity == desired.capacity {
             return self.parts.tasks.request(desired);
         }
@@ -204,6 +205,9 @@ impl Work {
             }
         }
         let wall = self.parts.clock.now();
+        if let Some(demand) = self.parts.tasks.demand(&launch.request) {
+            self.grant(self.admission.launched(job_id, demand, became(&answer), wall));
+        }
         let answered = self.parts.clock.monotonic();
         self.facts.note(token, |f| {
             f.launch_called = Some(answered);
@@ -379,6 +383,17 @@ fn note_closed(snapshot: &mut Snapshot, token: &LaunchToken, closing: &Closing) 
         view.tasks = TasksSeen::default();
         view.stop_asked = false;
         view.published = None;
+    }
+}
+
+fn became(answer: &LaunchAnswer) -> Became<'_> {
+    match answer {
+        LaunchAnswer::Launched(_) => Became::Task,
+        LaunchAnswer::Refused(refusal) => match refusal.kind {
+            RefusalKind::Capacity | RefusalKind::Quota => Became::NoRoom(refusal),
+            RefusalKind::Throttled | RefusalKind::Misconfigured => Became::Neither,
+        },
+        LaunchAnswer::Uncertain(_) => Became::Neither,
     }
 }
 

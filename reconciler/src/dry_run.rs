@@ -57,8 +57,8 @@ async fn decide(work: &Work, key: &JobId, place: bool) -> Result<Option<Decision
     if place {
         let (reason, wants_slot) = match &decision {
             Decision::Wait { reason, wants_slot, .. } => (*reason, *wants_slot),
-            Decision::Write { control, .. } => (control.reason, false),
-            Decision::Do { .. } => (None, false),
+            Decision::Write { control, .. } => (control.reason, None),
+            Decision::Do { .. } => (None, None),
         };
         work.keep_place(&loaded, &snapshot, reason, wants_slot).await;
     }

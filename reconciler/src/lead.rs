@@ -115,6 +115,7 @@ async fn lead(
     others.spawn(keep_time(work.clone()));
     others.spawn(resyncs(work.clone(), resync_now.clone()));
     others.spawn(scans(work.clone()));
+    others.spawn(room(work.clone()));
     others.spawn(renewals(work.clone(), deposed));
     let ended = tokio::select! {
         biased;
@@ -260,6 +261,14 @@ async fn resyncs(work: Arc<Work>, now: Arc<Notify>) {
             () = now.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Lets jobs try whether the task runtime has room again.
+async fn room(work: Arc<Work>) {
+    loop {
+        work.admission.room_due().await;
+        work.grant(work.admission.look_for_room());
     }
 }
 

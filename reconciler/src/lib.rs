@@ -30,6 +30,7 @@ mod observe;
 mod pace;
 mod queue;
 mod resync;
+mod room;
 mod scan;
 pub mod serve;
 pub mod tasks;

@@ -1,15 +1,17 @@
 //! From stored records and the task runtime to the [`Snapshot`] that the plan looks at.
 
 use crate::facts::{Absent, Fact};
+use crate::room::CAPACITIES;
 use crate::tasks::{Observed, TaskState};
 use crate::work::Work;
 use backends::Loaded;
 use contract::attempt::phase;
+use contract::desired::Capacity;
 use contract::{
-    Attempt, Closing, Control, Created, Gate, Invalid, LaunchRequest, LaunchToken, Raw, Report, TaskId,
-    Timestamp,
+    Attempt, Closing, Control, Created, Desired, FailureClass, Gate, Invalid, LaunchRequest, LaunchToken,
+    Raw, Report, TaskId, Timestamp,
 };
-use plan::{AttemptView, ControlView, LaunchSaid, Seen, Snapshot, TasksSeen};
+use plan::{AttemptView, ControlView, LaunchSaid, Scarcity, Seen, Snapshot, TasksSeen};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,6 +51,7 @@ impl Work {
                 }
             }
         }
+        let scarce = desired.as_ref().map(|desired| self.scarce(desired)).unwrap_or_default();
         Snapshot {
             job_id: job.job_id.clone(),
             created_at: created_at(&job.created, &self.parts.clock.now()),
@@ -58,7 +61,20 @@ impl Work {
             attempts,
             broken_attempt,
             misconfigured,
+            scarce,
         }
+    }
+
+    /// What keeps launches of the job waiting, by the capacities that it may run on.
+    fn scarce(&self, desired: &Desired) -> BTreeMap<Capacity, Scarcity> {
+        if !self.admission.is_scarce() {
+            return BTreeMap::new();
+        }
+        let of = |capacity| {
+            let demand = self.demand(desired, capacity)?;
+            Some((capacity, self.admission.scarcity(demand)?))
+        };
+        CAPACITIES.into_iter().filter_map(of).collect()
     }
 
     async fn attempt_view(
@@ -93,6 +109,7 @@ impl Work {
             launch: LaunchSaid::Nothing,
             tasks: TasksSeen::default(),
             stop_asked: false,
+            stops_explained: self.parts.tasks.explains_stops(),
             published: None,
             price,
             phases,
@@ -165,8 +182,8 @@ impl Work {
         view.launch = fact.launch.clone();
         let never_launched = fact.claimed.is_some() && fact.launch_called.is_none();
         let nothing_to_see = match view.gate {
-            // The outcome says all.
-            Some(Gate::Finished { .. }) => true,
+            // The outcome says all, unless somebody told the worker to stop: who, is for the runtime to say.
+            Some(Gate::Finished { .. }) => !(view.stops_explained && was_interrupted(view)),
             Some(Gate::Started { .. } | Gate::Sealed { started: Some(_), .. }) => false,
             Some(Gate::Sealed { started: None, .. }) | None => {
                 never_launched || just_launched == Some(&attempt.token)
@@ -176,6 +193,10 @@ impl Work {
             self.remember_to_look(&attempt.token, &fact, None);
         } else {
             view.tasks = self.tasks_seen(attempt, view.gate.as_ref(), &fact, now).await;
+        }
+        if matches!(view.gate, Some(Gate::Finished { .. })) && !nothing_to_see {
+            // Its end is near, and what is kept about the task may be from long before.
+            self.parts.tasks.heard_of(&attempt.job_id);
         }
     }
 
@@ -250,6 +271,11 @@ impl Work {
         let wait = i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
         Some(self.parts.clock.now().plus_millis(wait))
     }
+}
+
+fn was_interrupted(view: &AttemptView) -> bool {
+    let failure = view.outcome.as_ref().and_then(|outcome| outcome.failure.as_ref());
+    failure.is_some_and(|failure| failure.class == FailureClass::Interrupted)
 }
 
 /// The task that passed the gate.

@@ -9,11 +9,13 @@ use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::pace::{Paces, Told};
 use crate::queue::Queue;
+use crate::tasks::Demand;
 use backends::records::ControlWrite;
 use backends::{Loaded, RecordsError, WriteAnswer};
+use contract::desired::Capacity;
 use contract::invariants::{self, AttemptFacts, Invariant};
-use contract::{Control, JobId, LaunchToken, Phase, Raw, Reason, Status, Timestamp};
-use plan::{Decision, Slot, Snapshot, plan};
+use contract::{Control, Desired, JobId, LaunchToken, Phase, Raw, Reason, Status, Timestamp};
+use plan::{Decision, Effect, Slot, Snapshot, plan};
 use std::time::Duration;
 
 /// How many decisions a pass carries out before it lets others go first.
@@ -130,8 +132,22 @@ impl Work {
 
     /// What the decision core says about it now.
     pub(crate) fn decide(&self, snapshot: &Snapshot) -> Decision {
-        let slot = if self.admission.holds(&snapshot.job_id) { Slot::Granted } else { Slot::Denied };
-        plan(snapshot, self.parts.clock.now(), &self.parts.policy, slot)
+        let (job_id, now) = (&snapshot.job_id, self.parts.clock.now());
+        let slot = if self.admission.holds(job_id) { Slot::Granted } else { Slot::Denied };
+        let decision = plan(snapshot, now, &self.parts.policy, slot);
+        if let Decision::Do { effect: Effect::Claim { draft, .. }, .. } = &decision
+            && let Ok(desired) = &snapshot.desired
+            && !self.admission.may_launch(job_id, self.demand(desired, draft.capacity))
+        {
+            self.grant(self.admission.release(job_id));
+            return plan(snapshot, now, &self.parts.policy, Slot::Denied);
+        }
+        decision
+    }
+
+    /// What a launch of the job on this capacity takes of the room for tasks.
+    pub(crate) fn demand(&self, desired: &Desired, capacity: Capacity) -> Option<Demand> {
+        self.parts.tasks.demand(&self.request(desired, capacity))
     }
 
     async fn reload(&self, key: &JobId) -> Result<Option<Loaded>, PassError> {
@@ -184,7 +200,7 @@ impl Work {
         loaded: &Loaded,
         snapshot: &Snapshot,
         reason: Option<Reason>,
-        wants_slot: bool,
+        wants_slot: Option<Capacity>,
     ) -> bool {
         let key = &snapshot.job_id;
         let open = if reason == Some(Reason::InvalidRecord) {
@@ -198,7 +214,10 @@ impl Work {
         let granted = match &snapshot.desired {
             Ok(desired) if open => self.admission.hold(key, desired.queue.as_ref()),
             Err(_) if open => self.admission.keep(key),
-            Ok(desired) if wants_slot => self.admission.wait(key, desired, snapshot.created_at),
+            Ok(desired) if let Some(capacity) = wants_slot => {
+                let demand = self.demand(desired, capacity);
+                self.admission.wait(key, desired, snapshot.created_at, demand)
+            }
             Ok(_) | Err(_) => self.admission.release(key),
         };
         let mut mine = false;

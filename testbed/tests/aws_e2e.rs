@@ -99,3 +99,33 @@ fn the_commands_of_the_readme_work_as_on_aws() {
     assert_eq!(stack.double().state()["launched"], 22);
     assert_eq!(stack.metrics(0).metric("agent_runner_panics_total"), 0.0);
 }
+
+#[test]
+fn a_rule_for_a_stop_code_matches_an_interruption_that_the_worker_reported() {
+    let Some(stack) = start(Options::with_agent(ledger_agent!())) else { return };
+    let client = stack.client();
+    let job_id = client.submit(&json!({
+        "job_type": "ledger", "payload": {"ledger": stack.ledger().path(), "sleep_ms": 600_000}, "capacity": "spot",
+        "failure_policy": {"rules": [{"stop_codes": ["SpotInterruption"], "action": "Fail"}]},
+    }));
+    client.status(&job_id, "RUNNING", SOON);
+    let task = stack.double().state()["tasks"][0]["taskArn"].clone();
+    assert!(stack.faults(&json!([{"fault": "SpotInterrupt", "task": task}])));
+    let job = client.until(&job_id, SOON, "what follows the interruption", |job| {
+        word(job, "status") == "FAILED" || job["attempt"] != 1 || word(job, "reason") == "BackingOff"
+    });
+    let attempt = &client.attempts(&job_id)[0];
+    assert_eq!((word(&job, "reason"), &job["attempt"]), ("FailurePolicy", &json!(1)), "{attempt}");
+    // Its worker was alive to tell, and ECS says who ended it.
+    assert_eq!(attempt["gate"]["state"], "finished", "{attempt}");
+    assert_eq!(attempt["report"]["outcome"]["failure"]["class"], "Interrupted", "{attempt}");
+    assert_eq!(attempt["closing"]["verdict"]["failed"]["class"], "SpotInterruption", "{attempt}");
+    let evidence = &attempt["closing"]["evidence"];
+    assert_eq!(evidence["stop_code"], "SpotInterruption", "{attempt}");
+    assert_eq!(evidence["stopped_reason"], "Your Spot Task was interrupted.", "{attempt}");
+    assert!(evidence["exit_code"].is_i64(), "{attempt}");
+    for phase in ["created", "pull_started", "started", "gate_passed", "finished", "stopping", "stopped"] {
+        assert!(evidence["phases"][phase].is_string(), "{phase}: {attempt}");
+    }
+    stack.expect_no_task_left(SOON);
+}

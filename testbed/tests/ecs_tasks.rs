@@ -6,6 +6,8 @@ mod budget;
 mod faults;
 #[path = "ecs_tasks/news.rs"]
 mod news;
+#[path = "ecs_tasks/room.rs"]
+mod room;
 #[path = "ecs_tasks/stage.rs"]
 mod stage;
 #[path = "ecs_tasks/whole.rs"]

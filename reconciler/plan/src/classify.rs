@@ -56,7 +56,7 @@ pub(crate) fn class_of_gone(evidence: &Evidence, started: bool) -> FailureClass 
     let words = evidence.stopped_reason.as_deref().unwrap_or_default();
     let of_container = evidence.container_reason.as_deref().unwrap_or_default();
     // Before the exit codes: a reclaimed Spot task often shows 137, which looks like out of memory.
-    if code == "SpotInterruption" || (code == "TerminationNotice" && words.contains("Spot")) {
+    if was_reclaimed(evidence) {
         return FailureClass::SpotInterruption;
     }
     // The runtime's own words for a kill by the memory limit.
@@ -73,6 +73,23 @@ pub(crate) fn class_of_gone(evidence: &Evidence, started: bool) -> FailureClass 
     }
     // The worker ran and never reached the gate: it could not do its work at all.
     FailureClass::TaskFailedToStart
+}
+
+/// Spot capacity was taken back. Older events of ECS say TerminationNotice for the same.
+fn was_reclaimed(evidence: &Evidence) -> bool {
+    let words = evidence.stopped_reason.as_deref().unwrap_or_default();
+    match evidence.stop_code.as_deref() {
+        Some("SpotInterruption") => true,
+        Some("TerminationNotice") => words.contains("Spot"),
+        Some(_) | None => false,
+    }
+}
+
+/// The class of a failure that the worker reported: what it says, unless the runtime knows better who told it to
+/// stop.
+pub(crate) fn class_of_reported(class: FailureClass, evidence: &Evidence) -> FailureClass {
+    let reclaimed = class == FailureClass::Interrupted && was_reclaimed(evidence);
+    if reclaimed { FailureClass::SpotInterruption } else { class }
 }
 
 /// The class that an attempt left for this reason failed with; `None`: it is left without a judgement.

@@ -33,8 +33,8 @@ pub enum Decision {
         /// Look again at this time even if nothing is heard: the decision changes then at the earliest. Of a
         /// job that has ended it is the TTL, which a scan over ended jobs may find as well.
         until: Option<Timestamp>,
-        /// Nothing but a slot is missing: the job competes in [`crate::admit`].
-        wants_slot: bool,
+        /// Nothing but a slot is missing, for a task on this capacity: the job competes in [`crate::admit`].
+        wants_slot: Option<Capacity>,
     },
 }
 
@@ -44,7 +44,7 @@ impl Decision {
     }
 
     pub(crate) fn wait(reason: Option<Reason>, until: Option<Timestamp>) -> Self {
-        Self::Wait { reason, blockers: Vec::new(), until, wants_slot: false }
+        Self::Wait { reason, blockers: Vec::new(), until, wants_slot: None }
     }
 
     pub(crate) fn act(effect: Effect, why: &'static str) -> Self {

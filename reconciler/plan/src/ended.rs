@@ -101,15 +101,7 @@ fn after_left(job: &Job<'_>, closing: &Closing, why: LeaveReason) -> Decision {
 fn refused(job: &Job<'_>, closing: &Closing) -> Decision {
     let refusals = job.control.refusals.saturating_add(1);
     let (reason, message) = match &closing.evidence.refusal {
-        Some(refusal) => {
-            let reason = match refusal.kind {
-                RefusalKind::Throttled => Reason::LaunchThrottled,
-                RefusalKind::Capacity => Reason::InsufficientCapacity,
-                RefusalKind::Quota => Reason::WaitingForQuota,
-                RefusalKind::Misconfigured => Reason::Misconfigured,
-            };
-            (reason, refusal.message.clone())
-        }
+        Some(refusal) => (reason_of_refusal(refusal.kind), refusal.message.clone()),
         None => (Reason::LaunchThrottled, "the launch was refused".to_owned()),
     };
     let (first, most) = (job.policy.refusal_initial_ms, job.policy.refusal_max_ms);
@@ -117,6 +109,16 @@ fn refused(job: &Job<'_>, closing: &Closing) -> Decision {
     next.refusals = refusals;
     next.not_before = Some(doubling(first, most, refusals, &job.s.job_id, closing.closed_at));
     Decision::write(next, false, "the task runtime refused the launch")
+}
+
+/// What a job waits for after such a refusal.
+pub(crate) fn reason_of_refusal(kind: RefusalKind) -> Reason {
+    match kind {
+        RefusalKind::Throttled => Reason::LaunchThrottled,
+        RefusalKind::Capacity => Reason::InsufficientCapacity,
+        RefusalKind::Quota => Reason::WaitingForQuota,
+        RefusalKind::Misconfigured => Reason::Misconfigured,
+    }
 }
 
 /// A job without an attempt that goes on waiting.

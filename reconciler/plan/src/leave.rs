@@ -114,6 +114,18 @@ fn describe(why: LeaveReason, evidence: &Evidence) -> String {
         | LeaveReason::LaunchRefused
         | LeaveReason::LaunchExpired => "the attempt was left",
     };
+    let mut message = with_words(what, evidence);
+    if let Some(code) = evidence.exit_code {
+        message.push_str(&format!("; exit code {code}"));
+    }
+    if let Some(signal) = evidence.signal {
+        message.push_str(&format!("; signal {signal}"));
+    }
+    message
+}
+
+/// A message with what the runtime says of the task.
+pub(crate) fn with_words(what: &str, evidence: &Evidence) -> String {
     let mut message = what.to_owned();
     let words = [
         ("stop code", &evidence.stop_code),
@@ -124,12 +136,6 @@ fn describe(why: LeaveReason, evidence: &Evidence) -> String {
         if let Some(value) = value {
             message.push_str(&format!("; {name}: {value}"));
         }
-    }
-    if let Some(code) = evidence.exit_code {
-        message.push_str(&format!("; exit code {code}"));
-    }
-    if let Some(signal) = evidence.signal {
-        message.push_str(&format!("; signal {signal}"));
     }
     message
 }

@@ -32,7 +32,9 @@ pub use admit::{Limits, Rank, Running, Waiting, admit};
 pub use classify::{Judgement, classify};
 pub use decision::{ClaimDraft, Decision, Effect};
 pub use policy::Policy;
-pub use snapshot::{AttemptView, ControlView, LaunchSaid, Published, Seen, Slot, Snapshot, TasksSeen};
+pub use snapshot::{
+    AttemptView, ControlView, LaunchSaid, Published, Scarcity, Seen, Slot, Snapshot, TasksSeen,
+};
 
 use contract::{Control, Phase, Reason, Timestamp};
 
@@ -152,7 +154,7 @@ impl Job<'_> {
             && self.control.blockers == blockers
             && self.s.control.is_valid();
         if shown {
-            return Decision::Wait { reason: Some(reason), blockers, until, wants_slot: false };
+            return Decision::Wait { reason: Some(reason), blockers, until, wants_slot: None };
         }
         let control = Control { reason: Some(reason), message, blockers, ..self.control.clone() };
         Decision::write(control, false, reason.as_str())

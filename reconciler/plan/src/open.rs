@@ -1,8 +1,8 @@
 //! The attempt that `control` names, while it is open.
 
-use crate::classify::{classify, exit_code};
+use crate::classify::{class_of_reported, classify, exit_code};
 use crate::decision::{Decision, Effect};
-use crate::leave::{close, leave};
+use crate::leave::{close, leave, with_words};
 use crate::pacing::later;
 use crate::snapshot::{AttemptView, LaunchSaid, Published, Seen};
 use crate::waiting::budget_spent;
@@ -175,6 +175,13 @@ fn executing(job: &Job<'_>, a: &AttemptView) -> Decision {
 
 /// An outcome was reported. It wins over cancel, suspend and time: the work is done.
 fn accept(job: &Job<'_>, a: &AttemptView, task: &TaskId) -> Decision {
+    if let Some(until) = explained_by(job, a, task) {
+        return match executing(job, a) {
+            // What it shows until then is that it runs.
+            tell @ (Decision::Write { .. } | Decision::Do { .. }) => tell,
+            Decision::Wait { .. } => Decision::wait(None, Some(until)),
+        };
+    }
     let evidence = match a.tasks.stopped(task) {
         Some(evidence) => evidence,
         None => Evidence { task: Some(task.clone()), ..Evidence::default() },
@@ -184,9 +191,26 @@ fn accept(job: &Job<'_>, a: &AttemptView, task: &TaskId) -> Decision {
         return failed(job, a, FailureClass::ResultUnreadable, message, evidence);
     };
     match &outcome.failure {
-        Some(failure) => failed(job, a, failure.class, failure.message.clone(), evidence),
+        Some(failure) => {
+            let class = class_of_reported(failure.class, &evidence);
+            failed(job, a, class, with_words(&failure.message, &evidence), evidence)
+        }
         None => succeeded(job, a, outcome, evidence),
     }
+}
+
+/// A worker that was told to stop does not know by whom; the runtime does, and has said all when the task has
+/// stopped. Until when to wait for that. Nobody waits who has no use for it, and not for longer than the policy
+/// says by a worker's clock that is right; one that is not ends the wait.
+fn explained_by(job: &Job<'_>, a: &AttemptView, task: &TaskId) -> Option<Timestamp> {
+    let outcome = a.outcome.as_ref()?;
+    let interrupted = outcome.failure.as_ref()?.class == FailureClass::Interrupted;
+    if !interrupted || !a.stops_explained || a.tasks.stopped(task).is_some() || unwanted(job).is_some() {
+        return None;
+    }
+    let (reported, wait) = (outcome.finished_at, job.policy.evidence_wait_ms);
+    let until = later(reported, wait);
+    (job.now < until && reported <= later(job.now, wait)).then(|| until.min(job.deadline()))
 }
 
 /// SUCCEEDED needs a readable result: publish it first, and close as succeeded only when that worked.

@@ -22,6 +22,9 @@ pub struct Policy {
     pub infra_max_ms: u64,
     /// Milliseconds between two looks at a task that was asked to stop, or whose state is unknown.
     pub look_again_ms: u64,
+    /// How long after a report that the worker was told to stop the attempt stays open for what the runtime says
+    /// of its task. From the end of its container a task on Fargate takes some 12 s until it has stopped.
+    pub evidence_wait_ms: u64,
     /// A wait for a slot that is shorter than this is not written down: in a burst most waits are, and each
     /// write costs as much as a launch.
     pub quiet_wait_ms: u64,
@@ -43,6 +46,7 @@ impl Default for Policy {
             infra_initial_ms: 1_000,
             infra_max_ms: 300_000,
             look_again_ms: 1_000,
+            evidence_wait_ms: 60_000,
             quiet_wait_ms: 1_000,
             spot_interruptions: 2,
             spot_patience_ms: 120_000,

@@ -1,5 +1,6 @@
 //! What a decision is made from. Each part may be older than the others and older than the truth.
 
+use contract::desired::Capacity;
 use contract::{
     Closing, Control, Desired, Evidence, Gate, Invalid, JobId, LaunchToken, Outcome, Price, Refusal, TaskId,
     Timestamp,
@@ -32,6 +33,17 @@ pub struct Snapshot {
     /// What keeps this job from being launched with the present configuration (unknown job type, unknown
     /// queue); the message for its operator.
     pub misconfigured: Option<String>,
+    /// What the runtime turns away just now for want of room, of tasks of this job's size, by capacity.
+    pub scarce: BTreeMap<Capacity, Scarcity>,
+}
+
+/// That there is no room for more tasks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scarcity {
+    /// The last refusal.
+    pub refusal: Refusal,
+    /// When the first of them came since a task was last accepted.
+    pub since: Timestamp,
 }
 
 /// The `control` section as it was found.
@@ -88,6 +100,8 @@ pub struct AttemptView {
     pub tasks: TasksSeen,
     /// Whether a stop was asked for within the last [`crate::Policy::look_again_ms`].
     pub stop_asked: bool,
+    /// The runtime tells why a task stopped, and does so soon after its worker reported that it was told to.
+    pub stops_explained: bool,
     /// What became of a publication by this process.
     pub published: Option<Published>,
     /// What its task costs; absent where tasks cost nothing.

@@ -4,7 +4,7 @@ use crate::Job;
 use crate::pacing::later;
 use contract::attempt::{Closing, RefusalKind, Verdict};
 use contract::desired::Capacity;
-use contract::{FailureClass, Gate};
+use contract::{FailureClass, Gate, Timestamp};
 
 /// What ECS says of capacity that it does not have, in a refusal as in the stop reason of a task that it had
 /// accepted (Amazon ECS developer guide, "API failure reasons").
@@ -16,11 +16,20 @@ pub(crate) fn capacity(job: &Job<'_>) -> Capacity {
     match job.desired.capacity {
         Capacity::OnDemand => Capacity::OnDemand,
         Capacity::Spot => Capacity::Spot,
-        Capacity::SpotThenOnDemand if interrupted_too_often(job) || scarce_for_too_long(job) => {
+        Capacity::SpotThenOnDemand
+            if interrupted_too_often(job) || patience_ends(job).is_some_and(|at| job.now >= at) =>
+        {
             Capacity::OnDemand
         }
         Capacity::SpotThenOnDemand => Capacity::Spot,
     }
+}
+
+/// When to look again whether a job that waits for Spot now goes on on demand. Others may have been turned away by
+/// then, of which a job that waits hears nothing.
+pub(crate) fn look_again(job: &Job<'_>) -> Option<Timestamp> {
+    let may_change = job.desired.capacity == Capacity::SpotThenOnDemand && capacity(job) == Capacity::Spot;
+    may_change.then(|| patience_ends(job).unwrap_or_else(|| later(job.now, job.policy.spot_patience_ms)))
 }
 
 fn interrupted_too_often(job: &Job<'_>) -> bool {
@@ -39,8 +48,9 @@ fn was_taken(closing: &Closing) -> bool {
     }
 }
 
-/// Whether every attempt since the last one that started was turned away, and the first of them long enough ago.
-fn scarce_for_too_long(job: &Job<'_>) -> bool {
+/// When there has been no Spot capacity for as long as the policy says: for any job of this size as the runtime
+/// tells, or for each attempt of this one since the last that started.
+fn patience_ends(job: &Job<'_>) -> Option<Timestamp> {
     let of_run = || job.s.attempts.iter().filter(|a| a.run == job.control.run);
     let started = |gate: &Option<Gate>| match gate {
         None | Some(Gate::Sealed { started: None, .. }) => false,
@@ -48,8 +58,9 @@ fn scarce_for_too_long(job: &Job<'_>) -> bool {
     };
     let last_started = of_run().filter(|a| started(&a.gate)).map(|a| a.number).max().unwrap_or(0);
     let since = of_run().filter(|a| a.number > last_started).filter_map(|a| a.closing.as_ref());
-    let first = since.filter(|c| was_scarce(c)).map(|c| c.closed_at).min();
-    first.is_some_and(|at| job.now >= later(at, job.policy.spot_patience_ms))
+    let own = since.filter(|c| was_scarce(c)).map(|c| c.closed_at).min();
+    let of_all = job.s.scarce.get(&Capacity::Spot).map(|scarcity| scarcity.since);
+    Some(later(own.into_iter().chain(of_all).min()?, job.policy.spot_patience_ms))
 }
 
 fn was_scarce(closing: &Closing) -> bool {

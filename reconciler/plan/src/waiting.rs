@@ -1,11 +1,12 @@
 //! Jobs that wait for an attempt.
 
 use crate::decision::{ClaimDraft, Decision, Effect};
-use crate::ended::{finish, new_run};
+use crate::ended::{finish, new_run, reason_of_refusal};
 use crate::ledger::next_number;
 use crate::pacing::later;
 use crate::snapshot::Slot;
 use crate::{Job, cost, spot};
+use contract::desired::Capacity;
 use contract::{Control, FailureClass, Phase, Reason, Timestamp};
 
 /// The next step of a job that waits: end it, hold it, keep it waiting for a typed reason, or claim an
@@ -106,10 +107,6 @@ pub(crate) fn deadline_message(job: &Job<'_>) -> String {
     format!("active_deadline_seconds: {seconds} s have passed since {}", job.control.run_started_at)
 }
 
-fn deadline(job: &Job<'_>) -> Option<Timestamp> {
-    Some(job.deadline())
-}
-
 /// What is shown while a job is held. What is wrong with its configuration comes first: resuming it would not help.
 fn while_held(job: &Job<'_>) -> (Reason, String, Vec<Reason>) {
     match &job.s.misconfigured {
@@ -151,24 +148,37 @@ fn pausing(job: &Job<'_>, at: Timestamp) -> Decision {
 
 /// No slot. A short wait is not written down.
 fn queued(job: &Job<'_>) -> Decision {
+    let capacity = spot::capacity(job);
+    let end = spot::look_again(job).map_or(job.deadline(), |at| at.min(job.deadline()));
     let since = job.control.not_before.unwrap_or(job.control.run_started_at).max(job.control.run_started_at);
     let shown_from = later(since, job.policy.quiet_wait_ms);
     // A start in the future comes from a clock that is ahead; it must not keep the wait unwritten for ever.
     if (since..shown_from).contains(&job.now) && job.control.reason != Some(Reason::WaitingForQuota) {
-        let until = Some(shown_from.min(job.deadline()));
+        let until = Some(shown_from.min(end));
         let reason = Some(Reason::WaitingForQuota);
-        return Decision::Wait { reason, blockers: Vec::new(), until, wants_slot: true };
+        return Decision::Wait { reason, blockers: Vec::new(), until, wants_slot: Some(capacity) };
+    }
+    let (reason, message) = for_a_slot(job, capacity);
+    match job.wait(reason, message, Vec::new(), Some(end)) {
+        Decision::Wait { reason, blockers, until, .. } => {
+            Decision::Wait { reason, blockers, until, wants_slot: Some(capacity) }
+        }
+        write @ (Decision::Write { .. } | Decision::Do { .. }) => write,
+    }
+}
+
+/// What keeps the job from a slot, in words: the runtime's own where it has no room for anybody.
+fn for_a_slot(job: &Job<'_>, capacity: Capacity) -> (Reason, String) {
+    if let Some(scarcity) = job.s.scarce.get(&capacity) {
+        let words = &scarcity.refusal.message;
+        let message = format!("waiting until the task runtime accepts tasks of this size again: {words}");
+        return (reason_of_refusal(scarcity.refusal.kind), message);
     }
     let message = match &job.desired.queue {
         Some(queue) => format!("waiting for a slot of queue {queue:?} or of the global limit"),
         None => "waiting for a slot of the global limit".to_owned(),
     };
-    match job.wait(Reason::WaitingForQuota, message, Vec::new(), deadline(job)) {
-        Decision::Wait { reason, blockers, until, .. } => {
-            Decision::Wait { reason, blockers, until, wants_slot: true }
-        }
-        write @ (Decision::Write { .. } | Decision::Do { .. }) => write,
-    }
+    (Reason::WaitingForQuota, message)
 }
 
 /// Everything allows an attempt: claim the next number.

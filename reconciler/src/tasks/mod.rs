@@ -10,6 +10,7 @@ pub mod pool;
 pub mod process;
 
 use async_trait::async_trait;
+use contract::desired::Capacity;
 use contract::{
     Desired, Evidence, JobId, LaunchRequest, LaunchToken, Price, Refusal, Supports, TaskId, Timestamp,
 };
@@ -67,6 +68,26 @@ pub struct Launch {
     pub request: LaunchRequest,
 }
 
+/// What a launch takes of the room that the runtime has for tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Demand {
+    /// `on_demand` or `spot`: there may be room on the one and none on the other.
+    pub capacity: Capacity,
+    /// 1024 units are one vCPU.
+    pub cpu: u32,
+    /// MiB.
+    pub memory: u32,
+}
+
+impl Demand {
+    /// Whether there can be no room for this as long as there is none for `other`: it is of the same capacity, and in
+    /// nothing smaller.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.capacity == other.capacity && self.cpu >= other.cpu && self.memory >= other.memory
+    }
+}
+
 /// The answer to a launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaunchAnswer {
@@ -120,6 +141,11 @@ pub trait Tasks: Send + Sync + 'static {
         None
     }
 
+    /// What a task of this request takes of the room for tasks; `None` where no launch is refused for want of room.
+    fn demand(&self, _request: &LaunchRequest) -> Option<Demand> {
+        None
+    }
+
     /// Times of the launch phases of a task, as far as they are known without asking; see
     /// [`contract::attempt::phase`].
     fn phases(&self, _task: &TaskId) -> BTreeMap<String, Timestamp> {
@@ -149,6 +175,12 @@ pub trait Tasks: Send + Sync + 'static {
     /// [`Tasks::list`] finds it so. A resync then need not look at every job that has a task; a pass to which the
     /// runtime has shown nothing certain looks again by itself.
     fn tells(&self) -> bool {
+        false
+    }
+
+    /// Whether the runtime says why a task stopped ([`Evidence::stop_code`]), and [tells](Tasks::tells) that it did.
+    /// An attempt whose worker was told to stop then waits a while for that.
+    fn explains_stops(&self) -> bool {
         false
     }
 

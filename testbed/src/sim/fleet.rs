@@ -14,8 +14,9 @@ use super::world::{Kind, State, World};
 use async_trait::async_trait;
 use backends::{Hint, HintSender};
 use contract::attempt::{Evidence, LaunchRequest, Refusal, RefusalKind};
+use contract::desired::Capacity;
 use contract::{Desired, JobId, JsonText, LaunchToken, Supports, TaskId};
-use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
+use reconciler::tasks::{Demand, Launch, LaunchAnswer, Observed, TaskState, TaskView, Tasks};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -344,6 +345,12 @@ impl Tasks for SimTasks {
         LaunchRequest(JsonText::of(&serde_json::json!({ "capacity": desired.capacity.as_str() })))
     }
 
+    fn demand(&self, request: &LaunchRequest) -> Option<Demand> {
+        let spot = request.0.as_str().contains("spot");
+        let capacity = if spot { Capacity::Spot } else { Capacity::OnDemand };
+        (self.world.kind == Kind::Ecs).then_some(Demand { capacity, cpu: 1, memory: 1 })
+    }
+
     async fn launch(&self, launch: &Launch) -> LaunchAnswer {
         self.host.goes_on().await;
         self.world.way().await;
@@ -387,6 +394,10 @@ impl Tasks for SimTasks {
 
     /// As ECS does. Processes are looked at by every resync.
     fn tells(&self) -> bool {
+        self.world.kind == Kind::Ecs
+    }
+
+    fn explains_stops(&self) -> bool {
         self.world.kind == Kind::Ecs
     }
 

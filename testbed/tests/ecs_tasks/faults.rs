@@ -7,6 +7,7 @@ use contract::desired::Capacity;
 use contract::{Desired, JsonText, LaunchRequest, LaunchToken, Refusal, RefusalKind};
 use reconciler::tasks::{Launch, LaunchAnswer, Observed, TaskState, Tasks};
 use serde_json::json;
+use testbed::ecs::Options;
 
 fn cluster() -> Cluster {
     Cluster::start(quiet(), 600)
@@ -44,6 +45,18 @@ async fn a_launch_whose_answer_was_lost_is_repeated_and_finds_its_task() {
     }
     let state = cluster.double.state();
     assert_eq!(state["launched"], faults.len(), "one task for each launch");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_task_was_made_is_known_from_the_answer_to_its_launch() {
+    let mut cluster = cluster();
+    let launch = cluster.launch_of("lasts");
+    let task = cluster.launched(&launch).await;
+    let created = cluster.ecs().phases(&task).get(phase::CREATED).copied();
+    assert!(created.is_some(), "a task that ends soon is never described while its attempt is open");
+    assert_eq!(cluster.calls("DescribeTasks"), 0);
+    cluster.ecs().stop(&task, std::time::Duration::ZERO).await.expect("asked");
+    assert_eq!(cluster.evidence(&launch, &task).await.phases.get(phase::CREATED).copied(), created);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,6 +177,17 @@ async fn a_task_that_cannot_be_seen_yet_is_believed_in_by_whoever_launched_it() 
     assert_eq!(cluster.views(&launch, Some(&task)).await.len(), 1);
     cluster.reopen().await;
     assert_eq!(cluster.views(&launch, Some(&task)).await, [], "another process has only what ECS says");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_another_process_is_found_by_its_mark_on_whatever_page_it_stands() {
+    let mut cluster = Cluster::start(Options { short_pages: true, ..quiet() }, 600);
+    assert!(matches!(cluster.ecs().list().await, Observed::Known(tasks) if tasks.is_empty()));
+    let launch = cluster.launch_of("lasts");
+    let other = cluster.open(&[], ChannelHints::new().0).await.expect("opened");
+    let LaunchAnswer::Launched(task) = other.launch(&launch).await else { panic!("it is not launched") };
+    let views = cluster.views(&launch, None).await;
+    assert_eq!(views.iter().map(|view| &view.task).collect::<Vec<_>>(), [&task]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

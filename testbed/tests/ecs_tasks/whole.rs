@@ -7,6 +7,7 @@ use backends::stores::Stores;
 use backends::{ChannelHints, Hint, Hints, HintsError, Interest, SystemClock, SystemRandom, clock};
 use contract::attempt::phase;
 use contract::{Control, Created, Desired, JobId, JobTypes, Status, Timestamp};
+use reconciler::tasks::ecs::EcsTasks;
 use reconciler::{Metrics, Parts};
 use serde_json::json;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Both(Box<dyn Hints>, ChannelHints);
+pub(crate) struct Both(pub(crate) Box<dyn Hints>, pub(crate) ChannelHints);
 
 #[async_trait::async_trait]
 impl Hints for Both {
@@ -29,7 +30,7 @@ impl Hints for Both {
     }
 }
 
-fn settings(folder: &std::path::Path) -> Settings {
+pub(crate) fn settings(folder: &std::path::Path) -> Settings {
     let at = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
     let own = |name: &str, value: String| (name.to_owned(), value);
     let layers = Layers::new(
@@ -55,7 +56,7 @@ fn with_real_workers(settings: &Settings) -> Options {
     Options { execution: Execution::Process(Worker { command, env, log: None }), phases, ..with_workers() }
 }
 
-async fn submit(records: &ApiRecords, n: usize) -> JobId {
+pub(crate) async fn submit(records: &ApiRecords, n: usize, desired: Desired) -> JobId {
     let job_id = JobId::new(format!("job-{n}")).expect("a name");
     let at = Timestamp::from(SystemTime::now());
     let created = Created {
@@ -66,7 +67,7 @@ async fn submit(records: &ApiRecords, n: usize) -> JobId {
         body_digest: None,
         desired_digest: None,
     };
-    let new = NewJob { job_id: job_id.clone(), created, desired: Desired::new("echo") };
+    let new = NewJob { job_id: job_id.clone(), created, desired };
     records.create(&new).await.expect("stored");
     job_id
 }
@@ -81,6 +82,24 @@ async fn ended(records: &ApiRecords, changes: &mut Box<dyn Hints>, job_id: &JobI
     }
 }
 
+/// A reconciler's parts.
+pub(crate) fn parts(stores: &Stores, tasks: EcsTasks) -> Parts {
+    Parts {
+        records: ReconcilerRecords::new(stores.records.clone()),
+        artifacts: stores.artifacts.clone(),
+        tasks: Arc::new(tasks),
+        lease: stores.lease.clone(),
+        clock: Arc::new(SystemClock::default()),
+        random: Arc::new(SystemRandom),
+        job_types: Arc::new(JobTypes::default()),
+        policy: plan::Policy::default(),
+        max_concurrent_tasks: 1000,
+        resync_interval: Duration::from_secs(1),
+        scan_interval: Duration::from_secs(600),
+        holder: "test".to_owned(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_succeed_on_ecs_whatever_runtask_answers_and_cost_what_they_took() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -89,20 +108,9 @@ async fn jobs_succeed_on_ecs_whatever_runtask_answers_and_cost_what_they_took() 
     let cluster = Cluster::start(with_real_workers(&settings), 1);
     let (task_hints, from_tasks) = ChannelHints::new();
     let from_records = stores.hints().await.expect("a feed").expect("of SQLite");
-    let parts = Parts {
-        records: ReconcilerRecords::new(stores.records.clone()),
-        artifacts: stores.artifacts.clone(),
-        tasks: Arc::new(cluster.open(&[], task_hints).await.expect("ECS")),
-        lease: stores.lease.clone(),
-        clock: Arc::new(SystemClock::default()),
-        random: Arc::new(SystemRandom),
-        job_types: Arc::new(JobTypes::default()),
-        policy: plan::Policy { refusal_initial_ms: 100, ..plan::Policy::default() },
-        max_concurrent_tasks: 10,
-        resync_interval: Duration::from_secs(1),
-        scan_interval: Duration::from_secs(600),
-        holder: "test".to_owned(),
-    };
+    let tasks = cluster.open(&[], task_hints).await.expect("ECS");
+    let policy = plan::Policy { refusal_initial_ms: 100, ..plan::Policy::default() };
+    let parts = Parts { policy, ..parts(&stores, tasks) };
     cluster.faults(json!([
         {"fault": "NoCapacity"}, {"fault": "Throttle"}, {"fault": "DropAnswerAfterApplying"}, {"fault": "Error500"},
         {"fault": "QuotaExhausted"},
@@ -115,7 +123,7 @@ async fn jobs_succeed_on_ecs_whatever_runtask_answers_and_cost_what_they_took() 
     let mut changes = stores.feed.subscribe(Interest::Status).await.expect("a feed").expect("of SQLite");
     let mut jobs = Vec::new();
     for n in 0..6 {
-        jobs.push(submit(&records, n).await);
+        jobs.push(submit(&records, n, Desired::new("echo")).await);
     }
     for job_id in &jobs {
         let control =

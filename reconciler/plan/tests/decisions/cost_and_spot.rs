@@ -5,7 +5,7 @@ use contract::attempt::{Budget, Evidence, Verdict, phase};
 use contract::cost::Usd;
 use contract::desired::Capacity;
 use contract::{FailureClass, LeaveReason, Phase, Price, Reason, Refusal, RefusalKind};
-use plan::{AttemptView, Decision, Effect, Seen};
+use plan::{AttemptView, Decision, Effect, Scarcity, Seen};
 
 /// A dollar an hour: 60 s cost 16,667 millionths.
 const PRICE: Price = Price { micros_per_hour: 1_000_000, least_seconds: 60 };
@@ -240,4 +240,44 @@ fn without_spot_capacity_for_a_while_the_next_attempt_is_on_demand() {
         ))
         .names(2, Phase::Waiting);
     assert_eq!(next(both(started_since.control(|c| c.tries = 1).now(500))), Capacity::Spot);
+}
+
+fn scarce(since: i64) -> Scarcity {
+    let refusal = Refusal { kind: RefusalKind::Capacity, message: "Capacity is unavailable".to_owned() };
+    Scarcity { refusal, since: at(since) }
+}
+
+#[test]
+fn a_job_that_was_never_turned_away_itself_goes_on_demand_when_nobody_got_spot_for_a_while() {
+    let waits = |now: i64, since: Option<i64>| {
+        let mut given = both(Given::waiting().no_slot().now(now));
+        given.s.scarce.extend(since.map(|since| (Capacity::Spot, scarce(since))));
+        match given.write_all(2).plan() {
+            Decision::Wait { reason, until, wants_slot, .. } => (reason, until, wants_slot),
+            other => panic!("a wait was expected, not {other:?}"),
+        }
+    };
+    let (quota, short) = (Some(Reason::WaitingForQuota), Some(Reason::InsufficientCapacity));
+    assert_eq!(waits(50, Some(20)), (short, Some(at(140)), Some(Capacity::Spot)));
+    assert_eq!(waits(140, Some(20)), (quota, Some(at(86_400)), Some(Capacity::OnDemand)));
+    assert_eq!(waits(50, None), (quota, Some(at(170)), Some(Capacity::Spot)), "that may change meanwhile");
+}
+
+#[test]
+fn a_job_that_waits_for_room_says_so_in_the_words_of_the_runtime() {
+    let mut given = Given::waiting().no_slot().now(9);
+    given.s.scarce.insert(Capacity::OnDemand, scarce(3));
+    let told = given.written();
+    assert_eq!(told.reason, Some(Reason::InsufficientCapacity));
+    assert!(told.message.ends_with(": Capacity is unavailable"), "{}", told.message);
+    given.s.scarce.insert(
+        Capacity::OnDemand,
+        Scarcity {
+            refusal: Refusal { kind: RefusalKind::Quota, message: "the limit".to_owned() },
+            since: at(3),
+        },
+    );
+    assert_eq!(given.written().reason, Some(Reason::WaitingForQuota));
+    given.s.scarce = [(Capacity::Spot, scarce(3))].into();
+    assert!(given.written().message.contains("global limit"), "there is room for its own capacity");
 }

@@ -4,7 +4,7 @@ use crate::given::*;
 use contract::attempt::{Budget, Evidence, RefusalKind, Verdict, phase};
 use contract::desired::{Capacity, FailureAction, FailurePolicy, FailureRule};
 use contract::{FailureClass, LeaveReason, Phase, Price, Refusal};
-use plan::{ClaimDraft, Effect, Judgement, LaunchSaid, Seen, classify};
+use plan::{ClaimDraft, Decision, Effect, Judgement, LaunchSaid, Seen, TasksSeen, classify};
 use std::collections::BTreeSet;
 
 fn close(given: &Given) -> (Verdict, Evidence) {
@@ -32,6 +32,66 @@ fn words(code: &str, reason: &str, container: &str) -> Evidence {
         container_reason: some(container),
         ..Evidence::default()
     }
+}
+
+/// A worker on a runtime that explains stops has reported at 15 s that it was told to stop.
+fn interrupted(now: i64) -> Given {
+    let given =
+        Given::waiting().attempt(reported(1, FailureClass::Interrupted, 143)).names(1, Phase::Running);
+    let given = given.control(|c| (c.reason, c.started_at) = (None, Some(at(12))));
+    given.now(now).last(|a| a.stops_explained = true)
+}
+
+#[test]
+fn an_interrupted_attempt_waits_a_while_for_what_the_runtime_says_of_its_end() {
+    let waits = Decision::Wait { reason: None, blockers: Vec::new(), until: Some(at(75)), wants_slot: None };
+    assert_eq!(interrupted(17).plan(), waits, "its task has not stopped");
+    let unseen = interrupted(17).names(1, Phase::Launching).written();
+    assert_eq!((unseen.phase, unseen.reason), (Phase::Running, None), "it is told of as running meanwhile");
+    assert_eq!(
+        interrupted(17).last(|a| a.tasks = TasksSeen::default()).plan(),
+        waits,
+        "nothing is known of it"
+    );
+    let spot = Evidence {
+        task: Some(task(1)),
+        phases: [(phase::STOPPED.to_owned(), at(40))].into(),
+        ..words("SpotInterruption", "Your Spot Task was interrupted.", "")
+    };
+    let seen = |given: Given| {
+        given.last(|a| drop(a.tasks.seen.insert(task(1), Seen::Stopped(Box::new(spot.clone())))))
+    };
+    let (verdict, evidence) = close(&seen(interrupted(41)));
+    let message =
+        "it failed; stop code: SpotInterruption; reason: Your Spot Task was interrupted.".to_owned();
+    assert_eq!(verdict, Verdict::Failed { class: FailureClass::SpotInterruption, message });
+    assert_eq!(evidence, spot);
+    let by_hand = Seen::Stopped(Box::new(words("UserInitiated", "maintenance", "")));
+    let (verdict, _) = close(&interrupted(41).last(|a| drop(a.tasks.seen.insert(task(1), by_hand))));
+    assert!(matches!(verdict, Verdict::Failed { class: FailureClass::Interrupted, .. }), "{verdict:?}");
+}
+
+#[test]
+fn nobody_waits_for_the_words_of_a_runtime_in_vain() {
+    let closes = |given: Given, why: &str| {
+        let (verdict, evidence) = close(&given);
+        let message = "it failed".to_owned();
+        assert_eq!(verdict, Verdict::Failed { class: FailureClass::Interrupted, message }, "{why}");
+        assert_eq!(evidence.task, Some(task(1)), "{why}");
+    };
+    closes(interrupted(75), "for longer than a minute");
+    closes(interrupted(17).last(|a| a.stops_explained = false), "from a runtime that has none");
+    closes(interrupted(17).desired(|d| d.cancel = true), "for a job that is to end now");
+    let of = |seconds: i64| {
+        interrupted(17).last(|a| a.outcome.as_mut().expect("reported").finished_at = at(seconds))
+    };
+    closes(of(78), "by a clock that is ahead");
+    closes(of(-50), "by a clock that is behind");
+    let deadline = interrupted(17).desired(|d| d.active_deadline_seconds = 20).plan();
+    assert!(matches!(deadline, Decision::Wait { until: Some(until), .. } if until == at(20)), "{deadline:?}");
+    let failed =
+        Given::waiting().attempt(reported(1, FailureClass::NonZeroExitCode, 1)).names(1, Phase::Running);
+    assert!(matches!(failed.last(|a| a.stops_explained = true).effect(), Effect::Close { .. }));
 }
 
 #[test]

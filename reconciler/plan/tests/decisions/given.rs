@@ -45,6 +45,7 @@ impl Given {
             attempts: Vec::new(),
             broken_attempt: None,
             misconfigured: None,
+            scarce: std::collections::BTreeMap::new(),
         };
         Self { s, now: at(1), policy: Policy::default(), slot: Slot::Granted }
     }
@@ -230,6 +231,7 @@ pub(crate) fn claimed(n: u32) -> AttemptView {
         launch: LaunchSaid::Nothing,
         tasks: TasksSeen::default(),
         stop_asked: false,
+        stops_explained: false,
         published: None,
         price: None,
         phases: std::collections::BTreeMap::new(),

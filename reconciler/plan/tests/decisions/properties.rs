@@ -3,11 +3,15 @@
 
 use crate::given::*;
 use contract::attempt::{Budget, Verdict};
+use contract::desired::Capacity;
 use contract::invariants::{AttemptFacts, nothing_open_when_finished, success_has_result};
 use contract::{
-    Accepted, Control, FailureClass, Gate, Invalid, LeaveReason, Phase, Reason, Refusal, TaskId, Timestamp,
+    Accepted, Control, FailureClass, Gate, Invalid, LeaveReason, Outcome, Phase, Reason, Refusal,
+    RefusalKind, TaskId, Timestamp,
 };
-use plan::{AttemptView, ControlView, Decision, Effect, LaunchSaid, Published, Seen, Slot, TasksSeen};
+use plan::{
+    AttemptView, ControlView, Decision, Effect, LaunchSaid, Published, Scarcity, Seen, Slot, TasksSeen,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::{bool, option};
@@ -52,9 +56,13 @@ fn launches() -> impl Strategy<Value = LaunchSaid> {
     ]
 }
 
+fn interrupted(n: u32, finished_at: Timestamp) -> Option<Outcome> {
+    reported(n, FailureClass::Interrupted, 143).outcome.map(|outcome| Outcome { finished_at, ..outcome })
+}
+
 fn attempt(n: u32) -> impl Strategy<Value = AttemptView> {
     let claim = (0u32..3, 0u64..3, moment(), 1u32..4, 0u64..60, 0u64..60);
-    let gate = (gates(n), option::of(moment()), 0u8..3);
+    let gate = (gates(n), option::of(moment()), 0u8..4, moment(), bool::ANY);
     let end = option::of((verdicts(), select(Budget::ALL), moment()));
     let memory = (option::of(0u64..400_000), launches(), tasks(), bool::ANY, 0u8..3);
     (claim, gate, end, memory).prop_map(move |(claim, gate, end, memory)| {
@@ -65,8 +73,10 @@ fn attempt(n: u32) -> impl Strategy<Value = AttemptView> {
         a.outcome = match gate.2 {
             0 => None,
             1 => succeeded(n).outcome,
+            2 => interrupted(n, gate.3),
             _ => reported(n, FailureClass::NonZeroExitCode, 1).outcome,
         };
+        a.stops_explained = gate.4;
         a.closing = end.map(|(verdict, uses, closed_at)| {
             let mut closing = closed(n, verdict, uses).closing.expect("closed");
             closing.closed_at = closed_at;
@@ -80,6 +90,11 @@ fn attempt(n: u32) -> impl Strategy<Value = AttemptView> {
         };
         a
     })
+}
+
+fn scarcities() -> impl Strategy<Value = Scarcity> {
+    let refusal = Refusal { kind: RefusalKind::Capacity, message: "no".to_owned() };
+    moment().prop_map(move |since| Scarcity { refusal: refusal.clone(), since })
 }
 
 fn controls() -> impl Strategy<Value = Control> {
@@ -110,12 +125,16 @@ fn givens() -> impl Strategy<Value = Given> {
     ];
     let ledger = (0usize..4).prop_flat_map(|n| (1..=n as u32).map(attempt).collect::<Vec<_>>());
     let rest = (0i64..200, bool::ANY, bool::weighted(0.1), bool::ANY, moment());
-    (wanted, control, ledger, rest).prop_map(|(wanted, control, attempts, rest)| {
+    let capacity =
+        (select(Capacity::ALL), prop::collection::btree_map(select(Capacity::ALL), scarcities(), 0..2));
+    (wanted, control, ledger, rest, capacity).prop_map(|(wanted, control, attempts, rest, capacity)| {
         let mut given = Given::fresh().now(rest.0).desired(|d| {
             (d.cancel, d.suspend, d.retry, d.max_attempts, d.active_deadline_seconds) =
                 (wanted.0, wanted.1, wanted.2, wanted.3, wanted.4);
             d.ttl_seconds_after_finished = 30;
+            d.capacity = capacity.0;
         });
+        given.s.scarce = capacity.1;
         if !wanted.5 {
             given.s.desired = Err(Invalid::one("/priority", "\"high\"", "a whole number"));
         }
@@ -232,11 +251,18 @@ fn check_wait(given: &Given, reason: Option<Reason>) {
     }
     let ControlView::Valid(control) = &given.s.control else { panic!("an unexplained wait") };
     let a = find(given, control.token.as_ref().expect("named"));
-    assert!(control.phase == Phase::Running && matches!(a.gate, Some(Gate::Started { .. })));
+    let class = a.outcome.as_ref().and_then(|o| o.failure.as_ref()).map(|f| f.class);
+    let explained = a.stops_explained && class == Some(FailureClass::Interrupted);
+    let waits_for = match a.gate {
+        Some(Gate::Started { .. }) => true,
+        Some(Gate::Finished { .. }) => explained,
+        _ => false,
+    };
+    assert!(control.phase == Phase::Running && waits_for);
 }
 
 /// A kind of wait: all of it but the time of the next look.
-fn kind(decision: Decision) -> Option<(Option<Reason>, Vec<Reason>, bool)> {
+fn kind(decision: Decision) -> Option<(Option<Reason>, Vec<Reason>, Option<Capacity>)> {
     match decision {
         Decision::Wait { reason, blockers, wants_slot, .. } => Some((reason, blockers, wants_slot)),
         Decision::Write { .. } | Decision::Do { .. } => None,

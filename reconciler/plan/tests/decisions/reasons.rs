@@ -25,7 +25,7 @@ fn a_job_without_a_slot_waits_for_quota_and_says_so_after_a_moment() {
     let shown = given.now(1).write_all(1);
     assert_eq!(shown.stored().reason, Some(Reason::WaitingForQuota));
     assert_eq!(shown.waits(), (Some(Reason::WaitingForQuota), Some(at(86_400))));
-    assert!(matches!(shown.plan(), Decision::Wait { wants_slot: true, .. }));
+    assert!(matches!(shown.plan(), Decision::Wait { wants_slot: Some(_), .. }));
     let named = Given::waiting().no_slot().now(9).desired(|d| d.queue = Some("gpu".to_owned()));
     assert!(named.written().message.contains("gpu"));
 }

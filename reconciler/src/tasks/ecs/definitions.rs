@@ -64,6 +64,12 @@ impl Definitions {
         Ok(Self { cluster: options.cluster.clone(), settings, of_types, defaults })
     }
 
+    /// CPU units and MiB of a task that asks for no other size. `None`: of a definition that no job is launched from
+    /// now.
+    pub(super) fn size(&self, definition: &str) -> Option<(u32, u32)> {
+        self.defaults.get(definition).map(|default| (default.cpu, default.memory_mib))
+    }
+
     /// The request for a job.
     pub(super) fn request(&self, desired: &Desired) -> Request {
         let s = &self.settings;

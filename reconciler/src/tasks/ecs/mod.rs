@@ -21,7 +21,7 @@ mod request;
 mod table;
 mod view;
 
-use super::{Launch, LaunchAnswer, Observed, PASSES, TaskView, Tasks};
+use super::{Demand, Launch, LaunchAnswer, Observed, PASSES, TaskView, Tasks};
 use answer::{Launched, throttled, unknown_task, words};
 use async_trait::async_trait;
 use aws_sdk_ecs::Client;
@@ -30,6 +30,8 @@ use backends::HintSender;
 use backends::aws::Limits;
 use backends::settings::EcsSettings;
 use budget::{Bucket, Class};
+use contract::attempt::phase;
+use contract::desired::Capacity;
 use contract::{
     Desired, JobId, JobTypes, LaunchRequest, LaunchToken, Price, Refusal, RefusalKind, Supports, TaskId,
     Timestamp,
@@ -167,8 +169,9 @@ impl Inner {
             Launched::Task(task) => match Described::of(&task) {
                 Some(described) => {
                     let id = described.task.clone();
+                    let created = described.phases.get(phase::CREATED).copied();
                     let mut table = self.table();
-                    table.launched(&launch.job_id, &launch.token, &id);
+                    table.launched(&launch.job_id, &launch.token, &id, created);
                     if described.of.is_none() {
                         // A repetition's answer is short: have it described.
                         table.ask.insert(id.clone());
@@ -184,7 +187,7 @@ impl Inner {
                 Ok(task) => {
                     tracing::warn!(job_id = %launch.job_id, token = launch.token.prefix(),
                         "the launch token is bound to a task of another request; it is adopted");
-                    self.table().launched(&launch.job_id, &launch.token, &task);
+                    self.table().launched(&launch.job_id, &launch.token, &task, None);
                     LaunchAnswer::Launched(task)
                 }
                 Err(error) => LaunchAnswer::Uncertain(format!("a conflict names a task, but {error}")),
@@ -232,6 +235,13 @@ impl Tasks for EcsTasks {
 
     fn price(&self, request: &LaunchRequest) -> Option<Price> {
         Request::read(request).map(|request| request.price)
+    }
+
+    fn demand(&self, request: &LaunchRequest) -> Option<Demand> {
+        let request = Request::read(request)?;
+        let size = request.resources.map(|size| (size.cpu, size.memory_mib));
+        let (cpu, memory) = size.or_else(|| self.inner.definitions.size(&request.task_definition))?;
+        Some(Demand { capacity: if request.spot { Capacity::Spot } else { Capacity::OnDemand }, cpu, memory })
     }
 
     fn phases(&self, task: &TaskId) -> BTreeMap<String, Timestamp> {
@@ -284,6 +294,10 @@ impl Tasks for EcsTasks {
     /// A look at a job costs two read units of DynamoDB; with 1,000 tasks and a resync every 30 s that would be $21 a
     /// month more than their jobs.
     fn tells(&self) -> bool {
+        true
+    }
+
+    fn explains_stops(&self) -> bool {
         true
     }
 

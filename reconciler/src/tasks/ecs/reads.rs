@@ -62,7 +62,7 @@ impl Inner {
         }
         if ask.is_empty() {
             // Finds running tasks only; a stopped one is not found by its mark.
-            ask = self.list_page(Some(&started_by(job_id, token)), None).await?.0;
+            ask = self.list(Some(&started_by(job_id, token))).await?.into_iter().collect();
         }
         self.describe(&ask, Asked::ByLooks).await?;
         Ok(self.table().views(job_id, token, started))
@@ -86,19 +86,25 @@ impl Inner {
             return Ok(());
         }
         let began = Instant::now();
-        let (mut running, mut next) = (HashSet::new(), None);
-        loop {
-            let (page, more) = self.list_page(None, next).await?;
-            running.extend(page);
-            next = more;
-            if next.is_none() {
-                break;
-            }
-        }
+        let running = self.list(None).await?;
         let ask = self.table().listed(&running, began);
         self.describe(&ask, Asked::ByListing).await?;
         self.table().complete(began);
         Ok(())
+    }
+
+    /// All pages of a listing. "It's possible the number of results to be fewer than maxResults" (ListTasks, API
+    /// reference), and none is fewer, too.
+    async fn list(&self, mark: Option<&str>) -> Result<HashSet<TaskId>, String> {
+        let (mut running, mut next) = (HashSet::new(), None);
+        loop {
+            let (page, more) = self.list_page(mark, next).await?;
+            running.extend(page);
+            next = more;
+            if next.is_none() {
+                return Ok(running);
+            }
+        }
     }
 
     async fn list_page(

@@ -43,8 +43,8 @@ pub(super) struct Request {
 /// The size of a task that differs from its definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Size {
-    cpu: u32,
-    memory_mib: u32,
+    pub(super) cpu: u32,
+    pub(super) memory_mib: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ephemeral_storage_gib: Option<u32>,
 }

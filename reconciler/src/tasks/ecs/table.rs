@@ -115,10 +115,20 @@ impl Table {
         shown.map(|(task, entry)| view(task, entry)).collect()
     }
 
-    /// RunTask says that this task is that of the attempt.
-    pub(super) fn launched(&mut self, job_id: &JobId, token: &LaunchToken, task: &TaskId) {
+    /// RunTask says that this task is that of the attempt, and perhaps when it was made. It is no description: what
+    /// has only been told of may be missing for a while.
+    pub(super) fn launched(
+        &mut self,
+        job_id: &JobId,
+        token: &LaunchToken,
+        task: &TaskId,
+        created: Option<Timestamp>,
+    ) {
         if !self.tasks.contains_key(task) {
             self.add(job_id, token, task, TaskState::Alive, 0);
+        }
+        if let (Some(entry), Some(at)) = (self.tasks.get_mut(task), created) {
+            entry.phases.entry(phase::CREATED.to_owned()).or_insert(at);
         }
     }
 
@@ -360,7 +370,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_arn_without_a_task_is_believed_in_for_the_grace_and_then_missing() {
         let mut table = Table::default();
-        table.launched(&job(), &token(), &task(1));
+        table.launched(&job(), &token(), &task(1), None);
         pass(59).await;
         assert_eq!(table.missing(&task(1), Instant::now()), None);
         assert_eq!(seen(&table, Instant::now()), Some(1));
@@ -410,7 +420,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listing_asks_for_what_is_new_gone_or_not_yet_running_and_never_for_what_is_closed() {
         let mut table = Table::default();
-        table.launched(&job(), &token(), &task(1));
+        table.launched(&job(), &token(), &task(1), None);
         pass(1).await;
         let running = HashSet::from([task(1), task(2)]);
         assert_eq!(table.listed(&running, Instant::now()), [task(1), task(2)], "not seen running, and new");

@@ -95,11 +95,7 @@ pub fn run(options: &Options) -> Result<(Vec<Figure>, String), Failed> {
         let jobs = options.size(100, 10);
         eprintln!("bill: {jobs} jobs");
         let (items, dollars) = bill::measure(&options.agent, jobs, 1).map_err(Failed::new)?;
-        let item = |(what, spent, budget)| {
-            Figure::new(format!("an echo job: {what}"), "", vec![spent]).goal(AtMost(budget))
-        };
-        figures.extend(items.into_iter().map(item));
-        figures.push(Figure::new("control plane of a million echo jobs", "dollars", vec![dollars]));
+        figures.extend(of_bill(items, dollars));
     }
     if let Some(folder) = options.out.parent() {
         std::fs::create_dir_all(folder)?;
@@ -151,6 +147,19 @@ fn of_dispatch(jobs: usize, times: &[f64]) -> Vec<Figure> {
     vec![figure(50.0), figure(99.0).goal(AtMost(50.0))]
 }
 
+fn of_bill(items: Vec<bill::Item>, dollars: f64) -> Vec<Figure> {
+    let item = |(what, spent, budget)| {
+        Figure::new(format!("an echo job: {what}"), "", vec![spent]).goal(AtMost(budget))
+    };
+    let million = Figure::new(
+        "control plane of a million echo jobs (AWS Batch: 0, without an idempotent submit)",
+        "dollars",
+        vec![dollars],
+    );
+    let million = million.against("the $27 estimated", &[prices::ESTIMATED]);
+    items.into_iter().map(item).chain([million]).collect()
+}
+
 fn conditions(options: &Options) -> Value {
     json!({
         "at": Timestamp::from(SystemTime::now()).to_string(),
@@ -159,4 +168,19 @@ fn conditions(options: &Options) -> Value {
         "optimised": !cfg!(debug_assertions),
         "against": "the double of ECS at AWS's documented default quotas; nothing was measured on AWS",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bill_stands_beside_what_was_estimated_and_what_aws_batch_takes() {
+        let table = figures::to_table(&of_bill(vec![("RunTask", 1.0, 1.0)], 35.64));
+        let line = table.lines().find(|line| line.contains("a million echo jobs")).expect("a line");
+        for part in ["35.6 dollars", "1.32 × the $27 estimated", "AWS Batch: 0, without an idempotent submit"]
+        {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
 }

@@ -70,6 +70,7 @@ pub(crate) fn policy() -> Policy {
         infra_initial_ms: 0,
         infra_max_ms: 0,
         look_again_ms: TICK * 1000,
+        evidence_wait_ms: 0,
         quiet_wait_ms: 0,
         spot_interruptions: 2,
         spot_patience_ms: 0,
@@ -168,6 +169,7 @@ fn snapshot(m: &Protocol, q: &Question) -> Snapshot {
         attempts: attempts.collect(),
         broken_attempt: None,
         misconfigured: None,
+        scarce: std::collections::BTreeMap::new(),
     }
 }
 
@@ -209,6 +211,7 @@ fn view(m: &Protocol, q: &Question, of: u8, a: &Attempt) -> AttemptView {
             }
         },
         stop_asked: memory.stop_asked,
+        stops_explained: false,
         published: memory.published.map(|readable| {
             if readable { Published::Done } else { Published::Unreadable("gone".to_owned()) }
         }),
